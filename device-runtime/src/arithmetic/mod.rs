@@ -1,0 +1,1 @@
+//! Requantization, rounding, saturation and packed sub-byte codes.

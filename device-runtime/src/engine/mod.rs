@@ -1,0 +1,1 @@
+//! Walks a program over one arena that the caller owns.

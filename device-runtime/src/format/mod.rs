@@ -1,0 +1,33 @@
+//! The packed file: one network as integers, readable in place.
+//!
+//! ```text
+//!  offset  bytes
+//!       0      8  magic "\x89LOWBIT\n"
+//!       8      2  format version, u16
+//!      10      2  reserved, 0
+//!      12      4  length of the file, u32
+//!      16      4  length of the header, u32
+//!      20      4  length of the program, u32
+//!      24      4  CRC-32 (ISO-HDLC) of all bytes from offset 32 to the end, u32
+//!      28      4  reserved, 0
+//!      32     32  identity: SHA-256 of all bytes from offset 64 to the end
+//!      64         header: one postcard `Header`
+//!                 program: `Header::operations` postcard `Operation`s, one after the other
+//!                 blobs, each at a multiple of 8, the gaps filled with 0
+//! ```
+//! All numbers are little-endian. A reader refuses every version but its own.
+
+pub mod types;
+
+pub use types::*;
+
+/// First bytes of every packed file.
+pub const MAGIC: [u8; 8] = *b"\x89LOWBIT\n";
+/// Version of the layout that this crate reads and writes.
+pub const VERSION: u16 = 1;
+/// Bytes before the header.
+pub const PROLOGUE_BYTES: usize = 64;
+/// Every blob starts at a multiple of this.
+pub const BLOB_ALIGNMENT: usize = 8;
+/// Every tensor and scratch area starts at a multiple of this.
+pub const TENSOR_ALIGNMENT: usize = 8;

@@ -1,0 +1,22 @@
+//! What the board and the host must agree on: the packed format, the integer arithmetic and its
+//! kernels, the engine that walks a program over one arena, the wire protocol and a board's
+//! command loop.
+//!
+//! | module | knows | does not know |
+//! | --- | --- | --- |
+//! | [`format`] | the packed file: header, zero-copy reader, checks, CRC | how it was trained |
+//! | [`arithmetic`] | requantization, rounding, saturation, sub-byte codes | layers |
+//! | [`kernels`] | one file per operator | files, boards |
+//! | [`engine`] | a program over one caller-owned arena | transports |
+//! | [`protocol`] | requests, responses, framing | the link |
+//! | [`service`] | a board's command loop | which board |
+#![cfg_attr(not(test), no_std)]
+#![deny(missing_docs)]
+#![deny(unsafe_code)]
+
+pub mod arithmetic;
+pub mod engine;
+pub mod format;
+pub mod kernels;
+pub mod protocol;
+pub mod service;

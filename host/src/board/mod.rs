@@ -1,0 +1,1 @@
+//! Boards: registry, transports, flash and verify.

@@ -1,0 +1,1 @@
+//! Adaptive data-free quantization.

@@ -1,0 +1,20 @@
+//! The workstation's half of lowbit.
+//!
+//! ```text
+//! checkpoint ──import──▶ Graph ──dfq──▶ QuantizedGraph ──lower──▶ Program ──pack──▶ model.lowbit
+//!                                                                                      │ board
+//!                                            report ◀──verify── logits, digests ◀──────┘
+//! ```
+//! Each arrow is one module with one public function and one error type; the values between them
+//! are plain data.
+
+pub mod board;
+pub mod data;
+pub mod dfq;
+pub mod graph;
+pub mod import;
+pub mod lower;
+pub mod nn;
+pub mod pack;
+pub mod report;
+pub mod zoo;

@@ -1,0 +1,1 @@
+//! Integer programs to packed files.
