@@ -13,7 +13,8 @@
 //!      32     32  identity: SHA-256 of all bytes from offset 64 to the end
 //!      64         header: one postcard `Header`
 //!                 program: `Header::operations` postcard `Operation`s, one after the other
-//!                 blobs, each at a multiple of 8, the gaps filled with 0
+//!                 blob section, from the next multiple of 8; each blob at a multiple of 8
+//!                 within it, all gaps filled with 0
 //! ```
 //! All numbers are little-endian. A reader refuses every version but its own.
 

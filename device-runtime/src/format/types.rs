@@ -1,17 +1,17 @@
 //! What the header and the program of a packed file consist of.
 //!
 //! The types are plain values: the host builds them, `postcard` encodes them, and the board decodes
-//! them one operation at a time while it runs. Offsets of blobs count from the start of the file,
-//! offsets of tensors from the start of the arena; every blob starts at a multiple of
+//! them one operation at a time while it runs. Offsets of blobs count from the start of the blob
+//! section, offsets of tensors from the start of the arena; every blob starts at a multiple of
 //! [`BLOB_ALIGNMENT`](super::BLOB_ALIGNMENT), every tensor at one of
 //! [`TENSOR_ALIGNMENT`](super::TENSOR_ALIGNMENT). Numbers in blobs are little-endian.
 
 use serde::{Deserialize, Serialize};
 
-/// A byte range of the packed file.
+/// A byte range of the blob section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Blob {
-    /// First byte, from the start of the file.
+    /// First byte, from the start of the blob section.
     pub offset: u32,
     /// Number of bytes.
     pub length: u32,

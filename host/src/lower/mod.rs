@@ -1,1 +1,5 @@
-//! Quantized graphs to integer programs.
+//! Lowering: a quantized graph becomes a program of integers.
+
+mod program;
+
+pub use program::{Blobs, Program, Step};
