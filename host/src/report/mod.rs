@@ -1,1 +1,31 @@
-//! Tables, curves and pictures.
+//! Pictures of a run: samples as PNG, curves as SVG.
+
+mod curves;
+mod grid;
+
+pub use curves::{Curve, Panel, write_curves};
+pub use grid::{Grid, write_grid};
+
+use std::path::PathBuf;
+
+/// Why a picture was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The encoder or the file system refused.
+    #[error("cannot write the picture `{path}`: {reason}")]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+impl Error {
+    fn picture(path: &std::path::Path, reason: impl std::fmt::Display) -> Self {
+        Self::Picture {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+}
