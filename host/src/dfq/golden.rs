@@ -1,0 +1,140 @@
+//! Reference figures for tests: files of tensors computed with the method's published code, from
+//! `tests/golden` of this repository or, the large ones, from `golden` beside the test data.
+
+use std::{collections::HashMap, env, path::PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+
+/// One file of reference figures.
+pub(crate) struct Golden {
+    name: String,
+    tensors: HashMap<String, Tensor>,
+}
+
+impl Golden {
+    /// Reads file `name` (without extension); says so and returns `None` if there is none.
+    pub(crate) fn open(name: &str) -> Option<Self> {
+        let file = format!("{name}.safetensors");
+        let path = folders()
+            .into_iter()
+            .map(|folder| folder.join(&file))
+            .find(|path| path.exists());
+        let Some(path) = path else {
+            report_skipped(&file);
+            return None;
+        };
+        let tensors = candle_core::safetensors::load(path, &Device::Cpu).expect("a golden file");
+        Some(Self {
+            name: name.to_owned(),
+            tensors,
+        })
+    }
+
+    /// The tensor called `key`, in its own type.
+    pub(crate) fn tensor(&self, key: &str) -> Tensor {
+        self.tensors
+            .get(key)
+            .unwrap_or_else(|| panic!("{}: no tensor {key}", self.name))
+            .clone()
+    }
+
+    /// Values of an `f32` tensor.
+    pub(crate) fn f32(&self, key: &str) -> Vec<f32> {
+        self.values(key)
+    }
+
+    /// Values of an `f64` tensor.
+    pub(crate) fn f64(&self, key: &str) -> Vec<f64> {
+        self.values(key)
+    }
+
+    /// Values of an `i32` tensor.
+    pub(crate) fn i32(&self, key: &str) -> Vec<i32> {
+        self.values(key)
+    }
+
+    /// Class numbers.
+    pub(crate) fn labels(&self, key: &str) -> Vec<usize> {
+        self.values::<i64>(key)
+            .into_iter()
+            .map(|label| usize::try_from(label).expect("a class"))
+            .collect()
+    }
+
+    /// Names of all tensors that start with `prefix`, without it.
+    pub(crate) fn names_under(&self, prefix: &str) -> Vec<String> {
+        let mut names: Vec<String> = self
+            .tensors
+            .keys()
+            .filter_map(|key| key.strip_prefix(prefix))
+            .map(str::to_owned)
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn values<T: candle_core::WithDType>(&self, key: &str) -> Vec<T> {
+        let tensor = self.tensor(key).flatten_all().expect("a tensor");
+        tensor
+            .to_vec1()
+            .unwrap_or_else(|error| panic!("{}: {key}: {error}", self.name))
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a skipped test has to say so")]
+fn report_skipped(file: &str) {
+    eprintln!("skipped: {file} is not there");
+}
+
+fn folders() -> [PathBuf; 2] {
+    let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let data =
+        env::var_os("LOWBIT_DATA").map_or_else(|| repository.join("../shared/data"), PathBuf::from);
+    [repository.join("tests/golden"), data.join("../golden")]
+}
+
+/// Fails unless `|got - expected| <= atol + rtol * |expected|` for every element.
+pub(crate) fn assert_close<A, B>(what: &str, got: &[A], expected: &[B], atol: f64, rtol: f64)
+where
+    A: Into<f64> + Copy,
+    B: Into<f64> + Copy,
+{
+    assert_eq!(got.len(), expected.len(), "{what}: number of elements");
+    for (index, (&got, &expected)) in got.iter().zip(expected).enumerate() {
+        let (got, expected): (f64, f64) = (got.into(), expected.into());
+        assert!(
+            (got - expected).abs() <= atol + rtol * expected.abs(),
+            "{what}[{index}]: got {got}, expected {expected}, off by {:e}",
+            got - expected,
+        );
+    }
+}
+
+/// Fails unless `||got - expected|| <= rtol * ||expected||`.
+pub(crate) fn assert_norm<A, B>(what: &str, got: &[A], expected: &[B], rtol: f64)
+where
+    A: Into<f64> + Copy,
+    B: Into<f64> + Copy,
+{
+    assert_eq!(got.len(), expected.len(), "{what}: number of elements");
+    let pairs = || {
+        got.iter()
+            .zip(expected)
+            .map(|(&g, &e)| (g.into(), e.into()))
+    };
+    let norm = |squares: f64| squares.sqrt();
+    let difference = norm(pairs().map(|(g, e): (f64, f64)| (g - e).powi(2)).sum());
+    let expected = norm(pairs().map(|(_, e): (f64, f64)| e * e).sum());
+    assert!(
+        difference <= rtol * expected,
+        "{what}: differs by {difference:e} of {expected:e} ({:e})",
+        difference / expected
+    );
+}
+
+/// Values of an `f32` tensor, flattened.
+pub(crate) fn flat(tensor: &Tensor) -> Vec<f32> {
+    let tensor = tensor.to_dtype(DType::F32).expect("a number");
+    let tensor = tensor.flatten_all().expect("a tensor");
+    tensor.to_vec1().expect("a vector")
+}
