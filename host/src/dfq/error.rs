@@ -9,6 +9,25 @@ pub enum Error {
     /// A width that no quantizer has.
     #[error("{0} bits asked for, quantizers have 2 to 8")]
     Bits(u8),
+    /// A text that names no widths.
+    #[error("bit widths `{0}` are not of the form `w4a4`, with 2 to 8 for each")]
+    BitsText(String),
+    /// A name that no preset has.
+    #[error("there is no preset `{name}`, the presets are {known}")]
+    Preset {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// A setting outside its range.
+    #[error("setting `{name}` has to be {expected}")]
+    Setting {
+        /// Its name in the configuration.
+        name: &'static str,
+        /// What it may be.
+        expected: &'static str,
+    },
     /// A weight with a NaN or an infinity.
     #[error(
         "output channel {channel} of a weight of shape {shape:?} has a value that is not finite"

@@ -1,0 +1,334 @@
+//! Settings of a training run.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Error, Result, losses::Balance, observer::StartCorrection};
+
+/// Bit widths of the student, written `w4a4`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Bits {
+    /// Of the weights of all convolutions and linear layers, 2 to 8.
+    pub weights: u8,
+    /// Of the activations behind every ReLU, 2 to 8.
+    pub activations: u8,
+}
+
+impl FromStr for Bits {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let widths = || {
+            let (weights, activations) = text.strip_prefix('w')?.split_once('a')?;
+            Some((weights.parse::<u8>().ok()?, activations.parse::<u8>().ok()?))
+        };
+        match widths() {
+            Some((weights @ 2..=8, activations @ 2..=8)) => Ok(Self {
+                weights,
+                activations,
+            }),
+            _ => Err(Error::BitsText(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Bits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "w{}a{}", self.weights, self.activations)
+    }
+}
+
+impl TryFrom<String> for Bits {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<Bits> for String {
+    fn from(bits: Bits) -> Self {
+        bits.to_string()
+    }
+}
+
+/// Settings of a training run. The defaults are those of the `cifar10` preset at `w4a4`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Widths of weights and activations.
+    pub bits: Bits,
+    /// Epochs in all, warm-up included.
+    pub epochs: usize,
+    /// Epochs at the start in which only the generator learns.
+    pub warmup_epochs: usize,
+    /// Epochs at the start in which activation ranges follow the batches; frozen from then on.
+    pub observe_epochs: usize,
+    /// Iterations per epoch.
+    pub iterations: usize,
+    /// Images per iteration.
+    pub batch: usize,
+    /// Numbers of noise per image.
+    pub latent: usize,
+    /// Initial step size of the student.
+    pub student_learning_rate: f64,
+    /// Initial step size of the generator.
+    pub generator_learning_rate: f64,
+    /// Epochs after which both step sizes drop to a tenth.
+    pub learning_rate_steps: Vec<usize>,
+    /// Nesterov's momentum of the student.
+    pub momentum: f64,
+    /// Weight decay of the student.
+    pub weight_decay: f64,
+    /// Lower bound of the normalized entropy of the disagreement.
+    pub lambda_l: f64,
+    /// Upper bound of the same.
+    pub lambda_u: f64,
+    /// Weight of the disagreement's cross entropy.
+    pub alpha_ds: f64,
+    /// Weight of the agreement's cross entropy.
+    pub alpha_as: f64,
+    /// Weight of both cross entropies together.
+    pub beta: f64,
+    /// Weight of the loss on BatchNorm statistics.
+    pub gamma: f64,
+    /// Temperature of the student's loss.
+    pub temperature: f64,
+    /// Seed of all random numbers.
+    pub seed: u64,
+    /// Follow the activation ranges with the published code's recursion, which needs some 240
+    /// updates to forget its start, instead of the textbook's.
+    pub reference_ema: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            bits: Bits {
+                weights: 4,
+                activations: 4,
+            },
+            epochs: 400,
+            warmup_epochs: 4,
+            observe_epochs: 4,
+            iterations: 200,
+            batch: 16,
+            latent: 100,
+            student_learning_rate: 1e-4,
+            generator_learning_rate: 1e-3,
+            learning_rate_steps: vec![100, 200, 300],
+            momentum: 0.9,
+            weight_decay: 1e-4,
+            lambda_l: 0.1,
+            lambda_u: 0.8,
+            alpha_ds: 0.2,
+            alpha_as: 0.1,
+            beta: 1.0,
+            gamma: 1.0,
+            temperature: 20.0,
+            seed: 0,
+            reference_ema: false,
+        }
+    }
+}
+
+/// Named settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// The paper's for CIFAR-10.
+    Cifar10,
+    /// The paper's for CIFAR-100, the same.
+    Cifar100,
+    /// For the built-in data set: few epochs.
+    Shapes,
+}
+
+impl Preset {
+    /// Every preset.
+    pub const ALL: [Self; 3] = [Self::Cifar10, Self::Cifar100, Self::Shapes];
+
+    /// What the user calls it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cifar10 => "cifar10",
+            Self::Cifar100 => "cifar100",
+            Self::Shapes => "shapes",
+        }
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn config(self) -> Config {
+        match self {
+            Self::Cifar10 | Self::Cifar100 => Config::default(),
+            Self::Shapes => Config {
+                bits: Bits {
+                    weights: 3,
+                    activations: 3,
+                },
+                epochs: 16,
+                iterations: 50,
+                learning_rate_steps: vec![12],
+                ..Config::default()
+            },
+        }
+    }
+}
+
+impl FromStr for Preset {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|preset| preset.name() == text)
+            .ok_or_else(|| Error::Preset {
+                name: text.to_owned(),
+                known: Self::ALL.map(Self::name).join(", "),
+            })
+    }
+}
+
+impl Config {
+    /// Checks what the types leave open.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] names the first setting that makes no sense.
+    pub fn check(&self) -> Result<()> {
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        let not_negative = |x: f64| x.is_finite() && x >= 0.0;
+        let bounds = 0.0 <= self.lambda_l && self.lambda_l < self.lambda_u && self.lambda_u <= 1.0;
+        let checks = [
+            ("epochs", self.epochs > 0, "at least 1"),
+            ("observe_epochs", self.observe_epochs > 0, "at least 1"),
+            ("iterations", self.iterations > 0, "at least 1"),
+            (
+                "batch",
+                self.batch > 1,
+                "at least 2, as losses compare samples",
+            ),
+            ("latent", self.latent > 0, "at least 1"),
+            (
+                "student_learning_rate",
+                positive(self.student_learning_rate),
+                "a positive number",
+            ),
+            (
+                "generator_learning_rate",
+                positive(self.generator_learning_rate),
+                "a positive number",
+            ),
+            (
+                "momentum",
+                (0.0..1.0).contains(&self.momentum),
+                "at least 0 and below 1",
+            ),
+            (
+                "weight_decay",
+                not_negative(self.weight_decay),
+                "0 or a positive number",
+            ),
+            (
+                "lambda_l",
+                bounds,
+                "at least 0 and below `lambda_u`, which is at most 1",
+            ),
+            (
+                "alpha_ds",
+                not_negative(self.alpha_ds),
+                "0 or a positive number",
+            ),
+            (
+                "alpha_as",
+                not_negative(self.alpha_as),
+                "0 or a positive number",
+            ),
+            ("beta", not_negative(self.beta), "0 or a positive number"),
+            ("gamma", not_negative(self.gamma), "0 or a positive number"),
+            (
+                "temperature",
+                positive(self.temperature),
+                "a positive number",
+            ),
+        ];
+        match checks.into_iter().find(|(_, fine, _)| !fine) {
+            Some((name, _, expected)) => Err(Error::Setting { name, expected }),
+            None => Ok(()),
+        }
+    }
+
+    /// How the activation ranges follow the batches.
+    #[must_use]
+    pub fn start_correction(&self) -> StartCorrection {
+        if self.reference_ema {
+            StartCorrection::FedBack
+        } else {
+            StartCorrection::Textbook
+        }
+    }
+
+    /// Bounds and weights of the generator's losses on logits.
+    #[must_use]
+    pub fn balance(&self) -> Balance {
+        Balance {
+            lambda_l: self.lambda_l,
+            lambda_u: self.lambda_u,
+            alpha_ds: self.alpha_ds,
+            alpha_as: self.alpha_as,
+            beta: self.beta,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_are_read_and_written() {
+        let bits: Bits = "w3a8".parse().unwrap();
+        assert_eq!((bits.weights, bits.activations), (3, 8));
+        assert_eq!(bits.to_string(), "w3a8");
+        for wrong in ["", "w4", "4a4", "w1a4", "w4a9", "w4a4 ", "a4w4"] {
+            let error = wrong.parse::<Bits>().unwrap_err().to_string();
+            assert!(error.contains(&format!("`{wrong}`")), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_preset_is_valid_and_survives_toml() {
+        for preset in Preset::ALL {
+            let config = preset.config();
+            config.check().unwrap();
+            let text = toml::to_string(&config).unwrap();
+            assert_eq!(toml::from_str::<Config>(&text).unwrap(), config);
+            assert_eq!(preset.name().parse::<Preset>().unwrap(), preset);
+        }
+    }
+
+    #[test]
+    fn unknown_settings_are_refused() {
+        let error = toml::from_str::<Config>("epoch = 3")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("epoch"), "{error}");
+        let error = toml::from_str::<Config>("bits = \"w9a9\"")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("w9a9"), "{error}");
+    }
+
+    #[test]
+    fn senseless_settings_are_named() {
+        let config = Config {
+            lambda_l: 0.9,
+            ..Config::default()
+        };
+        let error = config.check().unwrap_err().to_string();
+        assert!(error.contains("lambda_l"), "{error}");
+    }
+}

@@ -1,0 +1,121 @@
+//! The loss on the statistics of the teacher's BatchNorm inputs.
+//!
+//! ```text
+//! BNS = (1/L) sum_l [ mean_c (mean - running_mean)^2 + mean_c (var - running_var)^2 ]
+//! ```
+//! over the `L` BatchNorm nodes of the teacher, with the biased variance of the batch.
+
+/// Statistics of one BatchNorm input beside those of the training data, one number per channel.
+#[derive(Debug, Clone, Copy)]
+pub struct LayerStatistics<'a> {
+    /// Of the batch, over samples, rows and columns.
+    pub mean: &'a [f32],
+    /// Biased, of the batch.
+    pub var: &'a [f32],
+    /// Of the training data.
+    pub running_mean: &'a [f32],
+    /// Of the training data.
+    pub running_var: &'a [f32],
+    /// Values per channel that the batch's statistics were taken over.
+    pub values_per_channel: usize,
+}
+
+/// Gradient of the loss with respect to one BatchNorm input `x`: `offset[c] + slope[c] * x`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerGradient {
+    /// One number per channel.
+    pub offset: Vec<f32>,
+    /// One number per channel.
+    pub slope: Vec<f32>,
+}
+
+/// The loss, and the gradient of `weight` times the loss for every layer.
+#[must_use]
+pub fn batch_norm_loss(layers: &[LayerStatistics<'_>], weight: f64) -> (f64, Vec<LayerGradient>) {
+    let per_layer = 1.0 / layers.len() as f64;
+    let value = layers
+        .iter()
+        .map(|layer| per_layer * layer_loss(layer))
+        .sum();
+    let gradients = layers
+        .iter()
+        .map(|layer| layer_gradient(layer, weight * per_layer))
+        .collect();
+    (value, gradients)
+}
+
+fn layer_loss(layer: &LayerStatistics<'_>) -> f64 {
+    mean_square_difference(layer.mean, layer.running_mean)
+        + mean_square_difference(layer.var, layer.running_var)
+}
+
+fn mean_square_difference(a: &[f32], b: &[f32]) -> f64 {
+    let squares = a.iter().zip(b).map(|(&a, &b)| difference(a, b).powi(2));
+    squares.sum::<f64>() / a.len() as f64
+}
+
+fn layer_gradient(layer: &LayerStatistics<'_>, weight: f64) -> LayerGradient {
+    let channels = layer.mean.len();
+    let factor = weight / (channels * layer.values_per_channel) as f64;
+    let (offset, slope) = (0..channels)
+        .map(|c| {
+            let of_mean = 2.0 * difference(layer.mean[c], layer.running_mean[c]);
+            let of_var = 4.0 * difference(layer.var[c], layer.running_var[c]);
+            let offset = factor * (of_mean - of_var * f64::from(layer.mean[c]));
+            (offset as f32, (factor * of_var) as f32)
+        })
+        .unzip();
+    LayerGradient { offset, slope }
+}
+
+fn difference(a: f32, b: f32) -> f64 {
+    f64::from(a) - f64::from(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dfq::golden::{Golden, assert_close, assert_norm};
+
+    #[test]
+    fn loss_and_gradient_match_golden() {
+        let Some(golden) = Golden::open("losses") else {
+            return;
+        };
+        let key = |layer: usize, part: &str| format!("bns.{layer}.{part}");
+        let read = |part: &str| -> Vec<Vec<f32>> {
+            (0..3).map(|layer| golden.f32(&key(layer, part))).collect()
+        };
+        let (mean, var) = (read("mean"), read("var"));
+        let (running_mean, running_var) = (read("running_mean"), read("running_var"));
+        let inputs = read("x");
+        let layers: Vec<LayerStatistics<'_>> = (0..3)
+            .map(|layer| LayerStatistics {
+                mean: &mean[layer],
+                var: &var[layer],
+                running_mean: &running_mean[layer],
+                running_var: &running_var[layer],
+                values_per_channel: inputs[layer].len() / mean[layer].len(),
+            })
+            .collect();
+
+        let (value, gradients) = batch_norm_loss(&layers, 1.0);
+        assert_close("bns.loss", &[value], &golden.f32("bns.loss"), 0.0, 1e-5);
+        for (layer, gradient) in gradients.iter().enumerate() {
+            let channels = mean[layer].len();
+            let plane = inputs[layer].len() / (4 * channels);
+            let got: Vec<f32> = inputs[layer]
+                .chunks(plane)
+                .enumerate()
+                .flat_map(|(index, plane)| {
+                    let c = index % channels;
+                    plane
+                        .iter()
+                        .map(move |x| gradient.offset[c] + gradient.slope[c] * x)
+                })
+                .collect();
+            let key = key(layer, "grad_x");
+            assert_norm(&key, &got, &golden.f32(&key), 1e-4);
+        }
+    }
+}
