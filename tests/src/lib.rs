@@ -1,1 +1,107 @@
-//! Shared helpers of the end-to-end tests.
+//! What the end-to-end tests share: the real binary, the data sets, and a place for results.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+/// Root of the repository.
+#[must_use]
+pub fn repository() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// A file of the data folder (`LOWBIT_DATA`, by default `../shared/data`), or `None` with a line
+/// that names the skipped test. Continuous integration always has the data.
+///
+/// # Panics
+/// With `CI` set, when the file is missing.
+#[must_use]
+pub fn data(test: &str, file: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("LOWBIT_DATA")
+        .map_or_else(|| repository().join("../shared/data"), PathBuf::from);
+    let path = folder.join(file);
+    if path.exists() {
+        return Some(path);
+    }
+    assert!(std::env::var_os("CI").is_none(), "`{test}` needs `{}`", path.display());
+    skip(test, &format!("`{}` is missing (set LOWBIT_DATA)", path.display()));
+    None
+}
+
+/// Whether QEMU is there; if not, a line names the skipped test.
+///
+/// # Panics
+/// With `CI` set, when QEMU is missing.
+#[must_use]
+pub fn qemu(test: &str) -> bool {
+    let found = Command::new("qemu-system-arm").arg("--version").output().is_ok();
+    assert!(found || std::env::var_os("CI").is_none(), "`{test}` needs qemu-system-arm");
+    if !found {
+        skip(test, "qemu-system-arm is missing (scripts/setup installs it)");
+    }
+    found
+}
+
+#[expect(clippy::print_stderr, reason = "a skipped test is named to whoever runs it")]
+fn skip(test: &str, reason: &str) {
+    eprintln!("SKIPPED {test}: {reason}");
+}
+
+/// The `lowbit` binary, built from the present source.
+///
+/// # Panics
+/// When it does not build.
+#[must_use]
+pub fn lowbit() -> Command {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    let binary = BINARY.get_or_init(|| {
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--release", "--quiet", "--package", "lowbit-host"])
+            .current_dir(repository())
+            .status();
+        assert!(built.is_ok_and(|status| status.success()), "lowbit does not build");
+        let target = std::env::var_os("CARGO_TARGET_DIR")
+            .map_or_else(|| repository().join("target"), PathBuf::from);
+        target.join("release/lowbit")
+    });
+    Command::new(binary)
+}
+
+/// What a finished command printed.
+#[derive(Debug)]
+pub struct Finished {
+    /// Exit code.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Finished {
+    /// The JSON object on standard output.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error} in `{}`; {}", self.stdout, self.stderr))
+    }
+}
+
+/// Runs `lowbit` to its end.
+///
+/// # Panics
+/// When it cannot be started, is ended by a signal, or panics.
+pub fn run<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Finished {
+    let Output { status, stdout, stderr } =
+        lowbit().args(arguments).output().expect("lowbit starts");
+    let finished = Finished {
+        code: status.code().expect("no signal ends lowbit"),
+        stdout: String::from_utf8_lossy(&stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&stderr).into_owned(),
+    };
+    assert!(!finished.stderr.contains("panicked at"), "{}", finished.stderr);
+    finished
+}
