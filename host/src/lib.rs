@@ -10,6 +10,7 @@
 
 pub mod board;
 pub mod data;
+
 pub mod dfq;
 pub mod graph;
 pub mod import;

@@ -23,8 +23,15 @@ pub fn data(test: &str, file: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    assert!(std::env::var_os("CI").is_none(), "`{test}` needs `{}`", path.display());
-    skip(test, &format!("`{}` is missing (set LOWBIT_DATA)", path.display()));
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "`{test}` needs `{}`",
+        path.display()
+    );
+    skip(
+        test,
+        &format!("`{}` is missing (set LOWBIT_DATA)", path.display()),
+    );
     None
 }
 
@@ -34,15 +41,27 @@ pub fn data(test: &str, file: &str) -> Option<PathBuf> {
 /// With `CI` set, when QEMU is missing.
 #[must_use]
 pub fn qemu(test: &str) -> bool {
-    let found = Command::new("qemu-system-arm").arg("--version").output().is_ok();
-    assert!(found || std::env::var_os("CI").is_none(), "`{test}` needs qemu-system-arm");
+    let found = Command::new("qemu-system-arm")
+        .arg("--version")
+        .output()
+        .is_ok();
+    assert!(
+        found || std::env::var_os("CI").is_none(),
+        "`{test}` needs qemu-system-arm"
+    );
     if !found {
-        skip(test, "qemu-system-arm is missing (scripts/setup installs it)");
+        skip(
+            test,
+            "qemu-system-arm is missing (scripts/setup installs it)",
+        );
     }
     found
 }
 
-#[expect(clippy::print_stderr, reason = "a skipped test is named to whoever runs it")]
+#[expect(
+    clippy::print_stderr,
+    reason = "a skipped test is named to whoever runs it"
+)]
 fn skip(test: &str, reason: &str) {
     eprintln!("SKIPPED {test}: {reason}");
 }
@@ -59,7 +78,10 @@ pub fn lowbit() -> Command {
             .args(["build", "--release", "--quiet", "--package", "lowbit-host"])
             .current_dir(repository())
             .status();
-        assert!(built.is_ok_and(|status| status.success()), "lowbit does not build");
+        assert!(
+            built.is_ok_and(|status| status.success()),
+            "lowbit does not build"
+        );
         let target = std::env::var_os("CARGO_TARGET_DIR")
             .map_or_else(|| repository().join("target"), PathBuf::from);
         target.join("release/lowbit")
@@ -95,13 +117,20 @@ impl Finished {
 /// # Panics
 /// When it cannot be started, is ended by a signal, or panics.
 pub fn run<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Finished {
-    let Output { status, stdout, stderr } =
-        lowbit().args(arguments).output().expect("lowbit starts");
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = lowbit().args(arguments).output().expect("lowbit starts");
     let finished = Finished {
         code: status.code().expect("no signal ends lowbit"),
         stdout: String::from_utf8_lossy(&stdout).into_owned(),
         stderr: String::from_utf8_lossy(&stderr).into_owned(),
     };
-    assert!(!finished.stderr.contains("panicked at"), "{}", finished.stderr);
+    assert!(
+        !finished.stderr.contains("panicked at"),
+        "{}",
+        finished.stderr
+    );
     finished
 }

@@ -96,7 +96,11 @@ pub fn train(
             if !loss.is_finite() {
                 return Err(Error::Diverged { step, loss });
             }
-            report(Step { done: step + 1, total, loss });
+            report(Step {
+                done: step + 1,
+                total,
+                loss,
+            });
         }
     }
     Ok(graph)
@@ -109,7 +113,10 @@ fn train_step(
     optimizer: &mut Nesterov,
 ) -> Result<f64, Error> {
     let input = images(data, batch, &graph.normalization)?;
-    let labels = batch.iter().map(|&index| usize::from(data.labels[index])).collect::<Vec<_>>();
+    let labels = batch
+        .iter()
+        .map(|&index| usize::from(data.labels[index]))
+        .collect::<Vec<_>>();
     let options = ForwardOptions {
         batch_statistics: BatchStatistics::Batch,
         keep_for_backward: true,
@@ -117,10 +124,19 @@ fn train_step(
     };
     let pass = forward(graph, &input, options, &mut ())?;
     let (loss, gradient) = cross_entropy(pass.output(), &labels)?;
-    let wanted = Wanted { input: false, parameters: true };
+    let wanted = Wanted {
+        input: false,
+        parameters: true,
+    };
     let gradients = backward(graph, &pass, &gradient, wanted, &BTreeMap::new())?;
     for statistics in pass.batch_norm_inputs() {
-        follow(graph, statistics.node, &statistics.mean, &statistics.var, batch.len())?;
+        follow(
+            graph,
+            statistics.node,
+            &statistics.mean,
+            &statistics.var,
+            batch.len(),
+        )?;
     }
     let mut parameters = Vec::new();
     let mut values = Vec::new();
@@ -142,7 +158,9 @@ fn follow(
     variance: &[f32],
     samples: usize,
 ) -> Result<(), Error> {
-    let Op::BatchNorm(batch_norm) = &mut graph.nodes[node.0].op else { return Ok(()) };
+    let Op::BatchNorm(batch_norm) = &mut graph.nodes[node.0].op else {
+        return Ok(());
+    };
     // Images have many pixels, so only a layer on vectors sees a visible difference.
     let unbiased = samples as f32 / (samples as f32 - 1.0).max(1.0);
     let blend = |old: &Tensor, new: &[f32], factor: f32| -> Result<Tensor, nn::Error> {
@@ -151,7 +169,11 @@ fn follow(
             (1.0 - STATISTICS_MOMENTUM) * old + STATISTICS_MOMENTUM * factor * new
         });
         let blended = blended.collect::<Vec<_>>();
-        Ok(Tensor::from_slice(&blended, blended.len(), &candle_core::Device::Cpu)?)
+        Ok(Tensor::from_slice(
+            &blended,
+            blended.len(),
+            &candle_core::Device::Cpu,
+        )?)
     };
     batch_norm.running_mean = blend(&batch_norm.running_mean, mean, 1.0)?;
     batch_norm.running_var = blend(&batch_norm.running_var, variance, unbiased)?;

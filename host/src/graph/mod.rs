@@ -1,7 +1,11 @@
 //! A float network as a list of operators, BatchNorm kept, and the same network with the bit widths
 //! and activation ranges of its quantized copy.
 
+mod parameters;
+
 use candle_core::Tensor;
+
+pub use parameters::ParameterName;
 
 /// Index of a node in [`Graph::nodes`].
 #[derive(

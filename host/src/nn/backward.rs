@@ -1,0 +1,219 @@
+//! A graph, last node to first.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+
+use super::executor::{BatchStatistics, ChannelGradient, Forward, Gradients, Wanted};
+use super::forward::windows;
+use super::ops::{activation, batch_norm, conv2d, linear, pool, resample};
+use super::{Error, Result};
+use crate::graph::{Graph, Node, NodeId, Op, Padding, ParameterName};
+
+/// Gradients of `sum(grad_output * output)` plus what `extra` adds at the inputs of BatchNorm
+/// nodes.
+///
+/// # Errors
+/// [`Error::NotKept`] when the forward pass kept nothing; [`Error::Node`] names the node whose
+/// operator refused.
+pub fn backward(
+    graph: &Graph,
+    forward: &Forward,
+    grad_output: &Tensor,
+    wanted: Wanted,
+    extra: &BTreeMap<NodeId, ChannelGradient>,
+) -> Result<Gradients> {
+    let mut walk = Walk {
+        graph,
+        forward,
+        wanted,
+        extra,
+        needed: needed(graph, wanted),
+        pending: vec![None; graph.nodes.len()],
+        gradients: Gradients::default(),
+    };
+    *walk.pending.last_mut().ok_or(Error::Empty)? = Some(grad_output.clone());
+    for index in (0..graph.nodes.len()).rev() {
+        let Some(gradient) = walk.pending[index].take() else {
+            continue;
+        };
+        walk.node(NodeId(index), &gradient)
+            .map_err(|source| Error::Node {
+                name: graph.nodes[index].name.clone(),
+                source: Box::new(source),
+            })?;
+    }
+    Ok(walk.gradients)
+}
+
+/// Whether anything that is wanted lies at or before each node.
+fn needed(graph: &Graph, wanted: Wanted) -> Vec<bool> {
+    let mut needed = vec![false; graph.nodes.len()];
+    for (index, node) in graph.nodes.iter().enumerate() {
+        let own = match node.op {
+            Op::Input => wanted.input,
+            Op::Conv2d(_) | Op::BatchNorm(_) | Op::Linear(_) => wanted.parameters,
+            _ => false,
+        };
+        needed[index] = own || node.inputs.iter().any(|input| needed[input.0]);
+    }
+    needed
+}
+
+impl Forward {
+    fn read(&self, node: &Node) -> Result<&Tensor> {
+        let input = node.inputs.first().ok_or(Error::NotKept)?;
+        self.value(*input).ok_or(Error::NotKept)
+    }
+
+    fn weight(&self, id: NodeId) -> Result<&Tensor> {
+        self.weights.get(&id).ok_or(Error::NotKept)
+    }
+}
+
+struct Walk<'a> {
+    graph: &'a Graph,
+    forward: &'a Forward,
+    wanted: Wanted,
+    extra: &'a BTreeMap<NodeId, ChannelGradient>,
+    needed: Vec<bool>,
+    pending: Vec<Option<Tensor>>,
+    gradients: Gradients,
+}
+
+impl Walk<'_> {
+    fn node(&mut self, id: NodeId, gradient: &Tensor) -> Result<()> {
+        let (node, forward) = (&self.graph.nodes[id.0], self.forward);
+        let input_needed = node
+            .inputs
+            .first()
+            .is_some_and(|input| self.needed[input.0]);
+        match &node.op {
+            Op::Input => {
+                if self.wanted.input {
+                    self.gradients.input = Some(gradient.clone());
+                }
+                Ok(())
+            }
+            Op::Conv2d(conv) => {
+                let x = forward.read(node)?;
+                if self.wanted.parameters {
+                    let weight = conv2d::backward_weight(conv, x, gradient)?;
+                    self.parameter(id, ParameterName::Weight, weight);
+                    if conv.bias.is_some() {
+                        let bias = conv2d::backward_bias(gradient)?;
+                        self.parameter(id, ParameterName::Bias, bias);
+                    }
+                }
+                if input_needed {
+                    let weight = forward.weight(id)?;
+                    let back = conv2d::backward_input(conv, weight, x.dims(), gradient)?;
+                    self.send(node, 0, back)?;
+                }
+                Ok(())
+            }
+            Op::Linear(layer) => {
+                let x = forward.read(node)?;
+                if self.wanted.parameters {
+                    let weight = linear::backward_weight(layer, x, gradient)?;
+                    self.parameter(id, ParameterName::Weight, weight);
+                    if layer.bias.is_some() {
+                        let bias = linear::backward_bias(gradient)?;
+                        self.parameter(id, ParameterName::Bias, bias);
+                    }
+                }
+                if input_needed {
+                    let back = linear::backward_input(layer, forward.weight(id)?, gradient)?;
+                    self.send(node, 0, back)?;
+                }
+                Ok(())
+            }
+            Op::BatchNorm(norm) => {
+                let x = forward.read(node)?;
+                let batch = match self.forward.batch_statistics {
+                    BatchStatistics::Batch => self.forward.moments.get(&id),
+                    BatchStatistics::Running => None,
+                };
+                let wanted = batch_norm::Wanted {
+                    input: input_needed,
+                    parameters: self.wanted.parameters,
+                };
+                let extra = self.extra.get(&id);
+                let found = batch_norm::backward(norm, batch, x, gradient, extra, wanted)?;
+                for (name, value) in [
+                    (ParameterName::Weight, found.weight),
+                    (ParameterName::Bias, found.bias),
+                ] {
+                    if let Some(value) = value {
+                        self.parameter(id, name, value);
+                    }
+                }
+                found.input.map_or(Ok(()), |back| self.send(node, 0, back))
+            }
+            _ if !self.needed[id.0] => Ok(()),
+            op => self.without_parameters(id, node, op, gradient),
+        }
+    }
+
+    fn without_parameters(
+        &mut self,
+        id: NodeId,
+        node: &Node,
+        op: &Op,
+        gradient: &Tensor,
+    ) -> Result<()> {
+        let forward = self.forward;
+        let x = forward.read(node)?;
+        let back = match op {
+            Op::Relu => activation::relu_backward(x, gradient)?,
+            Op::Relu6 => activation::relu6_backward(x, gradient)?,
+            Op::LeakyRelu { slope } => activation::leaky_relu_backward(x, *slope as f32, gradient)?,
+            Op::Tanh => {
+                let output = forward.value(id).ok_or(Error::NotKept)?;
+                activation::tanh_backward(output, gradient)?
+            }
+            Op::Add => {
+                self.send(node, 1, gradient.clone())?;
+                gradient.clone()
+            }
+            Op::SubsamplePad { stride, front, .. } => {
+                resample::subsample_pad_backward(x.dims(), *stride, *front, gradient)?
+            }
+            Op::Upsample { factor } => resample::upsample_backward(x.dims(), *factor, gradient)?,
+            Op::MaxPool {
+                window,
+                stride,
+                padding,
+            } => pool::max_backward(x, &windows(*window, *stride, *padding), gradient)?,
+            Op::AveragePool { window, stride } => {
+                let windows = windows(*window, *stride, Padding::default());
+                pool::average_backward(x, &windows, gradient)?
+            }
+            Op::GlobalAveragePool => pool::global_average_backward(x.dims(), gradient)?,
+            Op::Flatten | Op::Reshape { .. } => gradient.reshape(x.dims())?,
+            // `node` handles these.
+            Op::Input | Op::Conv2d(_) | Op::Linear(_) | Op::BatchNorm(_) => return Ok(()),
+        };
+        self.send(node, 0, back)
+    }
+
+    /// Adds to the gradient of what `node` reads at `position`.
+    fn send(&mut self, node: &Node, position: usize, gradient: Tensor) -> Result<()> {
+        let Some(input) = node.inputs.get(position) else {
+            return Ok(());
+        };
+        if !self.needed[input.0] {
+            return Ok(());
+        }
+        let slot = &mut self.pending[input.0];
+        *slot = Some(match slot.take() {
+            Some(other) => activation::add(&other, &gradient)?,
+            None => gradient,
+        });
+        Ok(())
+    }
+
+    fn parameter(&mut self, id: NodeId, name: ParameterName, gradient: Tensor) {
+        self.gradients.parameters.insert((id, name), gradient);
+    }
+}
