@@ -18,9 +18,18 @@
 //! ```
 //! All numbers are little-endian. A reader refuses every version but its own.
 
+mod check;
+mod error;
+mod model;
+mod prologue;
 pub mod types;
 
+pub use error::{Error, Fault};
+pub use model::{Model, Operations};
+pub use prologue::file_length;
 pub use types::*;
+
+use crc::{CRC_32_ISO_HDLC, Crc};
 
 /// First bytes of every packed file.
 pub const MAGIC: [u8; 8] = *b"\x89LOWBIT\n";
@@ -32,3 +41,8 @@ pub const PROLOGUE_BYTES: usize = 64;
 pub const BLOB_ALIGNMENT: usize = 8;
 /// Every tensor and scratch area starts at a multiple of this.
 pub const TENSOR_ALIGNMENT: usize = 8;
+/// Most operations that a program may have; bounds the time that a check takes.
+pub const MAX_OPERATIONS: u16 = 512;
+
+/// The checksum of files, tensors and frames.
+pub const CHECKSUM: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);

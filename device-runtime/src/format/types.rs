@@ -32,6 +32,18 @@ pub enum Storage {
     Value32,
 }
 
+impl Storage {
+    /// Bytes per element.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::Code8 { .. } => 1,
+            Self::Value16 => 2,
+            Self::Value32 => 4,
+        }
+    }
+}
+
 /// A tensor of one image, height x width x channels, channels last, at a fixed place of the arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorSpec {
@@ -47,6 +59,24 @@ pub struct TensorSpec {
     pub storage: Storage,
     /// Added to a code to give the integer value; 0 for `Value16` and `Value32`.
     pub zero_point: i32,
+}
+
+impl TensorSpec {
+    /// Number of elements.
+    #[must_use]
+    pub const fn elements(&self) -> u64 {
+        self.height as u64 * self.width as u64 * self.channels as u64
+    }
+
+    /// Number of bytes, `usize::MAX` if it does not fit.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        let bytes = self.elements() * self.storage.bytes() as u64;
+        if bytes > usize::MAX as u64 {
+            return usize::MAX;
+        }
+        bytes as usize
+    }
 }
 
 /// Weights of a convolution or linear layer: k-bit codes, per output channel one bit stream
@@ -84,6 +114,18 @@ pub struct Convolution {
     pub groups: u16,
     /// The weights, one row per output channel.
     pub weights: Weights,
+}
+
+impl Convolution {
+    /// Taps of one output channel: kernel rows x kernel columns x input channels per group.
+    #[must_use]
+    pub const fn taps(&self) -> u64 {
+        let channels = match self.groups {
+            0 => 0,
+            groups => self.input.channels / groups,
+        };
+        self.kernel_height as u64 * self.kernel_width as u64 * channels as u64
+    }
 }
 
 /// Parameters that turn an accumulator into an output value:

@@ -1,1 +1,47 @@
 //! One file per operator.
+//!
+//! # Scratch of a convolution
+//! Output positions are processed in tiles. For every position of a tile the scratch holds its patch
+//! (all taps of all groups as `i16`), and in front of the patches the unpacked weights of two output
+//! channels. A projection adds its own patches and weights. Each row of taps is filled up to a
+//! multiple of [`TAP_ALIGNMENT`]. More scratch means larger tiles, and weights that are unpacked
+//! less often.
+
+use crate::format::{Convolution, Kind, Residual};
+
+/// Rows of taps in scratch are filled up with zeros to a multiple of this.
+pub const TAP_ALIGNMENT: u64 = 8;
+
+/// Output channels whose weights are unpacked at a time.
+const CHANNELS: u64 = 2;
+
+/// Bytes of scratch with which an operation processes `positions` output positions at a time.
+/// With `positions` 1 this is the least that a program may provide; 0 for operations that need
+/// none.
+#[must_use]
+pub fn scratch_bytes(kind: &Kind, positions: u32) -> u64 {
+    let Kind::Conv2d {
+        convolution,
+        residual,
+        ..
+    } = kind
+    else {
+        return 0;
+    };
+    let projection = match residual {
+        Residual::Projection { convolution, .. } => Some(convolution),
+        Residual::None | Residual::Identity { .. } => None,
+    };
+    let rows = |convolution| {
+        let (row, groups) = (row_taps(convolution), u64::from(convolution.groups));
+        let patch = row.saturating_mul(groups).saturating_mul(positions.into());
+        (row * CHANNELS).saturating_add(patch)
+    };
+    let taps = rows(convolution).saturating_add(projection.map_or(0, rows));
+    taps.saturating_mul(size_of::<i16>() as u64)
+}
+
+/// Taps of one output channel, filled up to [`TAP_ALIGNMENT`].
+fn row_taps(convolution: &Convolution) -> u64 {
+    convolution.taps().next_multiple_of(TAP_ALIGNMENT)
+}

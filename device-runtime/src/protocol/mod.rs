@@ -1,1 +1,54 @@
-//! Requests, responses and their framing.
+//! How a host and a board talk: requests, replies and their frames.
+//!
+//! The host asks, the board answers: every request has exactly one reply, and a board never speaks
+//! unasked. A message travels in a frame:
+//!
+//! ```text
+//!  sequence number   u16, little-endian
+//!  message           postcard: a Request (host to board) or a Reply (board to host)
+//!  checksum          CRC-32 (ISO-HDLC) of all bytes before it, u32, little-endian
+//! ```
+//! The frame is encoded with COBS (consistent overhead byte stuffing), which removes all zero
+//! bytes, and ends with one zero byte. Empty frames mean nothing; a host that is not sure of the
+//! line's state sends a zero byte first. A frame that is too long for the receiver, badly encoded
+//! or has a wrong checksum is dropped up to its zero byte and not answered.
+//!
+//! The board repeats the request's sequence number in its reply. A request with the number of the
+//! one before it is a repetition: the board sends the same reply again and does nothing else, so a
+//! host may repeat whatever got no answer. [`Request::Hello`] alone is always executed; it starts a
+//! new conversation.
+//!
+//! A conversation starts with [`Request::Hello`]. Its number in the enum, and the first two fields
+//! of [`HelloReply`], are the same in every version of the protocol, so that two sides of different
+//! versions can tell each other which they are ([`versions`]).
+//!
+//! | request | reply | |
+//! | --- | --- | --- |
+//! | [`Hello`](Request::Hello) | [`Hello`](Reply::Hello) | who are you |
+//! | [`FlashBegin`](Request::FlashBegin) | [`Done`](Reply::Done) | make room for a model |
+//! | [`FlashWrite`](Request::FlashWrite) | [`Done`](Reply::Done) | the next part of it |
+//! | [`FlashCommit`](Request::FlashCommit) | [`Committed`](Reply::Committed) | check it, then use it |
+//! | [`Input`](Request::Input) | [`Done`](Reply::Done) | pixels |
+//! | [`Run`](Request::Run) | [`Ran`](Reply::Ran) | one inference |
+//! | [`Logits`](Request::Logits) | [`Logits`](Reply::Logits) | more of its result |
+//! | [`LayerDigests`](Request::LayerDigests) | [`LayerDigests`](Reply::LayerDigests) | checksums |
+//! | [`LayerRead`](Request::LayerRead) | [`Layer`](Reply::Layer) | a part of one layer's output |
+//! | [`Info`](Request::Info) | [`Info`](Reply::Info) | memory used so far |
+//!
+//! Every request may be answered by [`Reply::Refused`] instead.
+
+mod frame;
+mod message;
+#[cfg(test)]
+mod tests;
+
+pub use frame::{
+    EncodeError, FRAME_BYTES, Frame, FrameError, FrameReader, MIN_FRAME_BYTES, chunk_bytes, encode,
+};
+pub use message::{
+    FlashAccess, FlashFault, HelloReply, InfoReply, ModelInfo, Refusal, Reply, Request, TickUnit,
+    versions,
+};
+
+/// Version of the messages. The two sides must have the same.
+pub const PROTOCOL_VERSION: u16 = 1;

@@ -1,0 +1,204 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+/// All frames and faults in `bytes`, as sequence numbers and messages.
+fn receive(bytes: &[u8], buffer: usize) -> Vec<Result<(u16, Vec<u8>), FrameError>> {
+    let mut buffer = vec![0; buffer];
+    let mut reader = FrameReader::new(&mut buffer);
+    let mut received = Vec::new();
+    for &byte in bytes {
+        if let Some(result) = reader.push(byte) {
+            received.push(result.map(|frame| (frame.sequence, frame.message.to_vec())));
+        }
+    }
+    received
+}
+
+fn send(sequence: u16, message: &impl serde::Serialize) -> Vec<u8> {
+    let (mut plain, mut frame) = ([0; FRAME_BYTES], [0; FRAME_BYTES]);
+    let length = encode(sequence, message, &mut plain, &mut frame).expect("fits");
+    frame[..length].to_vec()
+}
+
+fn encoded(data: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; data.len() + 8];
+    postcard::to_slice(data, &mut bytes).expect("fits").to_vec()
+}
+
+fn requests<'a>(data: &'a [u8], number: u32, flag: bool) -> [Request<'a>; 10] {
+    let small = number as u16;
+    [
+        Request::Hello { protocol: small },
+        Request::FlashBegin {
+            length: number,
+            checksum: !number,
+        },
+        Request::FlashWrite {
+            offset: number,
+            data,
+        },
+        Request::FlashCommit,
+        Request::Input {
+            offset: number,
+            data,
+        },
+        Request::Run { digests: flag },
+        Request::Logits { first: small },
+        Request::LayerDigests { first: small },
+        Request::LayerRead {
+            layer: small,
+            offset: number,
+        },
+        Request::Info,
+    ]
+}
+
+fn replies<'a>(data: &'a [u8], text: &'a str, number: u32) -> [Reply<'a>; 9] {
+    let small = number as u16;
+    let model = ModelInfo {
+        identity: [number as u8; 32],
+        length: number,
+        generation: number,
+        arena_bytes: number,
+        pixel_bytes: number,
+        classes: small,
+        operations: small,
+    };
+    let hello = HelloReply {
+        protocol: small,
+        runtime: text,
+        board: text,
+        core: text,
+        tick: TickUnit::Instructions,
+        chunk_bytes: number,
+        arena_bytes: number,
+        stack_bytes: number,
+        slots: number as u8,
+        slot_bytes: number,
+        model: Some(model),
+    };
+    [
+        Reply::Hello(hello),
+        Reply::Refused(Refusal::Model { reason: text }),
+        Reply::Done,
+        Reply::Committed(model),
+        Reply::Ran {
+            ticks: u64::from(number) << 32,
+            logits: data,
+        },
+        Reply::Logits { logits: data },
+        Reply::LayerDigests { digests: data },
+        Reply::Layer {
+            length: number,
+            data,
+        },
+        Reply::Info(InfoReply {
+            stack_used: number,
+            arena_used: number,
+            slot: Some(number as u8),
+        }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn messages_survive_the_way(
+        sequence: u16,
+        number: u32,
+        flag: bool,
+        text in "[ -~]{0,40}",
+        data in vec(any::<u8>(), 0..=chunk_bytes(FRAME_BYTES)),
+    ) {
+        for request in requests(&data, number, flag) {
+            let received = receive(&send(sequence, &request), FRAME_BYTES);
+            let [Ok((number, message))] = received.as_slice() else {
+                panic!("{received:?}");
+            };
+            prop_assert_eq!(*number, sequence);
+            prop_assert_eq!(postcard::from_bytes::<Request>(message), Ok(request));
+        }
+        for reply in replies(&data, &text, number) {
+            let received = receive(&send(sequence, &reply), FRAME_BYTES);
+            let [Ok((number, message))] = received.as_slice() else {
+                panic!("{received:?}");
+            };
+            prop_assert_eq!(*number, sequence);
+            prop_assert_eq!(postcard::from_bytes::<Reply>(message), Ok(reply));
+        }
+    }
+
+    #[test]
+    fn any_frame_length_survives(sequence: u16, data in vec(any::<u8>(), 0..FRAME_BYTES - 32)) {
+        let received = receive(&send(sequence, &data.as_slice()), FRAME_BYTES);
+        let message = encoded(&data);
+        prop_assert_eq!(received, vec![Ok((sequence, message))]);
+    }
+
+    #[test]
+    fn a_frame_after_garbage_is_found(garbage in vec(any::<u8>(), 0..3000), sequence: u16) {
+        let mut line = garbage;
+        line.push(0);
+        line.extend(send(sequence, &Request::Info));
+        let expected = receive(&send(sequence, &Request::Info), FRAME_BYTES);
+        let received = receive(&line, FRAME_BYTES);
+        prop_assert_eq!(received.last(), expected.last());
+    }
+
+    #[test]
+    fn a_flipped_bit_is_noticed(data in vec(any::<u8>(), 0..200), bit: prop::sample::Index) {
+        let mut line = send(7, &data.as_slice());
+        let bit = bit.index(line.len() * 8);
+        line[bit / 8] ^= 1 << (bit % 8);
+        line.push(0);
+        prop_assert!(receive(&line, FRAME_BYTES).iter().all(Result::is_err));
+    }
+
+    #[test]
+    fn arbitrary_messages_are_decoded_or_refused(message in vec(any::<u8>(), 0..300)) {
+        let _ = postcard::from_bytes::<Request>(&message);
+        let _ = postcard::from_bytes::<Reply>(&message);
+        let _ = versions(&message);
+    }
+}
+
+#[test]
+fn a_frame_that_is_too_long_is_dropped_whole() {
+    let mut line = send(1, &[1u8; 300].as_slice());
+    let long = line.len();
+    line.extend(send(2, &Request::Info));
+    let received = receive(&line, long - 2);
+    assert_eq!(received.len(), 2);
+    assert_eq!(received[0], Err(FrameError::TooLong { max: long - 2 }));
+    assert_eq!(received[1].as_ref().map(|frame| frame.0), Ok(2));
+}
+
+#[test]
+fn the_largest_data_fits_and_more_does_not() {
+    let data = [0xa5; FRAME_BYTES];
+    let write = |length| {
+        let (mut plain, mut frame) = ([0; FRAME_BYTES], [0; FRAME_BYTES]);
+        let request = Request::FlashWrite {
+            offset: u32::MAX,
+            data: &data[..length],
+        };
+        encode(u16::MAX, &request, &mut plain, &mut frame)
+    };
+    assert_eq!(chunk_bytes(FRAME_BYTES), 1024);
+    assert!(write(1024).is_ok());
+    assert_eq!(
+        write(FRAME_BYTES - 8),
+        Err(EncodeError {
+            capacity: FRAME_BYTES
+        })
+    );
+}
+
+#[test]
+fn versions_are_read_from_another_protocol() {
+    let mut message = vec![0, 9, 5];
+    message.extend(b"9.1.0 and whatever follows in that version");
+    assert_eq!(versions(&message), Some((9, "9.1.0")));
+    assert_eq!(versions(&[2]), None);
+}

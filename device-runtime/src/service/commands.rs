@@ -1,0 +1,439 @@
+//! One function per request.
+
+use core::fmt::{Display, Write};
+use core::ops::Range;
+
+use crate::engine::{self, Engine};
+use crate::format::{self, Model};
+use crate::protocol::{
+    HelloReply, InfoReply, ModelInfo, PROTOCOL_VERSION, Refusal, Reply, Request,
+};
+
+use super::observer::{LayerPart, Wanted, Watch};
+use super::slots::Slots;
+use super::{Description, ModelFlash, Platform};
+
+const WORD: usize = 4;
+
+/// Why a model cannot be used.
+enum Unusable {
+    Format(format::Error),
+    Engine(engine::Error),
+}
+
+/// What requests need to know about the model in use.
+#[derive(Debug, Clone, Copy)]
+struct Facts {
+    info: ModelInfo,
+    /// Where pixels go, first byte in the arena.
+    pixels: u32,
+}
+
+impl Facts {
+    /// Checks the model completely.
+    fn read(bytes: &[u8], available: usize) -> Result<Self, Unusable> {
+        let model = Model::new_checked(bytes).map_err(Unusable::Format)?;
+        let header = model.header();
+        let needed = header.arena_bytes;
+        if needed as usize > available {
+            let needed = needed as usize;
+            return Err(Unusable::Engine(engine::Error::ArenaTooSmall {
+                needed,
+                available,
+            }));
+        }
+        let info = ModelInfo {
+            identity: *model.identity(),
+            length: bytes.len() as u32,
+            generation: 0,
+            arena_bytes: needed,
+            pixel_bytes: model.pixel_bytes() as u32,
+            classes: header.classes,
+            operations: header.operations,
+        };
+        let pixels = header.pixels;
+        Ok(Self { info, pixels })
+    }
+}
+
+/// What the last inference left.
+#[derive(Debug, Clone)]
+struct Results {
+    /// The logits in the arena.
+    logits: Range<usize>,
+    /// Bytes of checksums.
+    digests: usize,
+}
+
+/// The state of a board between two requests.
+#[derive(Debug)]
+pub(super) struct Commands<'a, F, P> {
+    description: Description<'a>,
+    platform: P,
+    slots: Slots<F>,
+    facts: Option<Facts>,
+    arena: &'a mut [u8],
+    results_memory: &'a mut [u8],
+    chunk: usize,
+    /// Bytes of pixels that have come.
+    received: u32,
+    results: Option<Results>,
+    reason: heapless::String<160>,
+}
+
+impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
+    pub(super) fn new(
+        description: Description<'a>,
+        platform: P,
+        flash: F,
+        arena: &'a mut [u8],
+        results_memory: &'a mut [u8],
+        chunk: usize,
+    ) -> Self {
+        let fits = |bytes: &[u8]| Facts::read(bytes, arena.len()).is_ok();
+        let slots = Slots::new(flash, description.slots, fits);
+        let facts = slots.active().and_then(|active| {
+            let mut facts = Facts::read(slots.active_bytes(), arena.len()).ok()?;
+            facts.info.generation = active.generation;
+            Some(facts)
+        });
+        Self {
+            description,
+            platform,
+            slots,
+            facts,
+            arena,
+            results_memory,
+            chunk,
+            received: 0,
+            results: None,
+            reason: heapless::String::new(),
+        }
+    }
+
+    /// Carries out a request; `None` is one that cannot be decoded.
+    pub(super) fn handle(&mut self, request: Option<Request<'_>>) -> Reply<'_> {
+        match self.execute(request) {
+            Ok(Outcome::Done) => Reply::Done,
+            Ok(Outcome::Hello) => Reply::Hello(self.hello()),
+            Ok(Outcome::Committed(info)) => Reply::Committed(info),
+            Ok(Outcome::Ran { ticks }) => Reply::Ran {
+                ticks,
+                logits: self.logits_from(0),
+            },
+            Ok(Outcome::Logits { first }) => Reply::Logits {
+                logits: self.logits_from(first),
+            },
+            Ok(Outcome::Digests { first }) => Reply::LayerDigests {
+                digests: self.digests_from(first),
+            },
+            Ok(Outcome::Layer(part)) => Reply::Layer {
+                length: part.length as u32,
+                data: self.results_memory.get(..part.copied).unwrap_or_default(),
+            },
+            Ok(Outcome::Info(info)) => Reply::Info(info),
+            Err(Refusal::Model { .. }) => Reply::Refused(Refusal::Model {
+                reason: &self.reason,
+            }),
+            Err(refusal) => Reply::Refused(refusal),
+        }
+    }
+
+    fn execute(&mut self, request: Option<Request<'_>>) -> Result<Outcome, Refusal<'static>> {
+        match request.ok_or(Refusal::Undecodable)? {
+            Request::Hello { .. } => Ok(Outcome::Hello),
+            Request::FlashBegin { length, checksum } => self.flash_begin(length, checksum),
+            Request::FlashWrite { offset, data } => {
+                self.slots.write(offset, data).map(|()| Outcome::Done)
+            }
+            Request::FlashCommit => self.flash_commit(),
+            Request::Input { offset, data } => self.input(offset, data),
+            Request::Run { digests } => self.run(digests),
+            Request::Logits { first } => self.logits(first),
+            Request::LayerDigests { first } => self.layer_digests(first),
+            Request::LayerRead { layer, offset } => self.layer_read(layer, offset),
+            Request::Info => Ok(self.info()),
+        }
+    }
+
+    fn hello(&self) -> HelloReply<'_> {
+        HelloReply {
+            protocol: PROTOCOL_VERSION,
+            runtime: env!("CARGO_PKG_VERSION"),
+            board: self.description.name,
+            core: self.description.core,
+            tick: self.description.tick,
+            chunk_bytes: self.chunk as u32,
+            arena_bytes: self.arena.len() as u32,
+            stack_bytes: self.description.stack_bytes,
+            slots: self.description.slots,
+            slot_bytes: self.slots.capacity() as u32,
+            model: self.facts.map(|facts| facts.info),
+        }
+    }
+
+    fn info(&self) -> Outcome {
+        Outcome::Info(InfoReply {
+            stack_used: self.platform.stack_used(),
+            arena_used: self.facts.map_or(0, |facts| facts.info.arena_bytes),
+            slot: self.slots.active().map(|active| active.slot),
+        })
+    }
+
+    fn flash_begin(&mut self, length: u32, checksum: u32) -> Result<Outcome, Refusal<'static>> {
+        let begun = self.slots.begin(length, checksum);
+        if self.slots.active().is_none() {
+            self.facts = None;
+        }
+        self.forget_inference();
+        begun.map(|()| Outcome::Done)
+    }
+
+    fn flash_commit(&mut self) -> Result<Outcome, Refusal<'static>> {
+        let written = self.slots.written()?;
+        let mut facts = match Facts::read(written.bytes(), self.arena.len()) {
+            Ok(facts) => facts,
+            Err(unusable) => return Err(self.refuse_model(unusable)),
+        };
+        facts.info.generation = written.activate()?.generation;
+        self.facts = Some(facts);
+        self.forget_inference();
+        Ok(Outcome::Committed(facts.info))
+    }
+
+    fn input(&mut self, offset: u32, data: &[u8]) -> Result<Outcome, Refusal<'static>> {
+        let facts = self.facts.ok_or(Refusal::NoModel)?;
+        if offset == 0 {
+            self.forget_inference();
+        }
+        let length = facts.info.pixel_bytes;
+        let received = next_part(self.received, length, offset, data)?;
+        let place = (facts.pixels as usize).saturating_add(offset as usize);
+        let pixels = self.arena.get_mut(place..).unwrap_or_default();
+        pixels
+            .iter_mut()
+            .zip(data)
+            .for_each(|(to, from)| *to = *from);
+        self.received = received;
+        Ok(Outcome::Done)
+    }
+
+    fn run(&mut self, digests: bool) -> Result<Outcome, Refusal<'static>> {
+        let facts = self.take_input()?;
+        let needed = if digests {
+            usize::from(facts.info.operations) * WORD
+        } else {
+            0
+        };
+        let capacity = self.results_memory.len();
+        let memory = self
+            .results_memory
+            .get_mut(..needed)
+            .ok_or(Refusal::Digests {
+                needed: facts.info.operations,
+                capacity: (capacity / WORD) as u16,
+            })?;
+        let mut watch = Watch {
+            wanted: Wanted::Digests(memory),
+            platform: &mut self.platform,
+            ticks: 0,
+        };
+        match infer(self.slots.active_bytes(), self.arena, &mut watch) {
+            Ok(Inference { ticks, logits }) => {
+                self.results = Some(Results {
+                    logits,
+                    digests: needed,
+                });
+                Ok(Outcome::Ran { ticks })
+            }
+            Err(unusable) => Err(self.refuse_model(unusable)),
+        }
+    }
+
+    fn logits(&self, first: u16) -> Result<Outcome, Refusal<'static>> {
+        let results = self.results.as_ref().ok_or(Refusal::NoResult)?;
+        in_range(first, results.logits.len() / WORD)?;
+        Ok(Outcome::Logits { first })
+    }
+
+    fn layer_digests(&self, first: u16) -> Result<Outcome, Refusal<'static>> {
+        let results = self.results.as_ref().ok_or(Refusal::NoResult)?;
+        in_range(first, results.digests / WORD)?;
+        Ok(Outcome::Digests { first })
+    }
+
+    fn layer_read(&mut self, layer: u16, offset: u32) -> Result<Outcome, Refusal<'static>> {
+        let operations = self.facts.ok_or(Refusal::NoModel)?.info.operations;
+        in_range(layer, operations.into())?;
+        self.take_input()?;
+        let room = self.chunk.min(self.results_memory.len()) / WORD * WORD;
+        let mut watch = Watch {
+            wanted: Wanted::Layer {
+                layer: layer.into(),
+                offset: offset as usize,
+                into: self.results_memory.get_mut(..room).unwrap_or_default(),
+                found: None,
+            },
+            platform: &mut self.platform,
+            ticks: 0,
+        };
+        let inferred = infer(self.slots.active_bytes(), self.arena, &mut watch);
+        let Wanted::Layer { found, .. } = watch.wanted else {
+            return Err(Refusal::NoResult);
+        };
+        if let Err(unusable) = inferred {
+            return Err(self.refuse_model(unusable));
+        }
+        found.map(Outcome::Layer).ok_or(Refusal::NoResult)
+    }
+
+    /// Uses up the pixels, if all have come.
+    fn take_input(&mut self) -> Result<Facts, Refusal<'static>> {
+        let facts = self.facts.ok_or(Refusal::NoModel)?;
+        let expected = facts.info.pixel_bytes;
+        let received = self.received;
+        if received != expected {
+            return Err(Refusal::Incomplete { expected, received });
+        }
+        self.forget_inference();
+        Ok(facts)
+    }
+
+    fn forget_inference(&mut self) {
+        self.received = 0;
+        self.results = None;
+    }
+
+    fn refuse_model(&mut self, unusable: Unusable) -> Refusal<'static> {
+        match unusable {
+            Unusable::Format(error) => self.refuse(error),
+            Unusable::Engine(engine::Error::ArenaTooSmall { needed, available }) => {
+                Refusal::Arena {
+                    needed: needed as u32,
+                    available: available as u32,
+                }
+            }
+            Unusable::Engine(error) => self.refuse(error),
+        }
+    }
+
+    /// Keeps the words of `error`, as many as there is room for.
+    fn refuse(&mut self, error: impl Display) -> Refusal<'static> {
+        self.reason.clear();
+        // An error of `write!` says that the end is missing, which is better than no words.
+        let _ = write!(Truncated(&mut self.reason), "{error}");
+        Refusal::Model { reason: "" }
+    }
+
+    fn logits_from(&self, first: u16) -> &[u8] {
+        let all = self
+            .results
+            .as_ref()
+            .and_then(|results| self.arena.get(results.logits.clone()));
+        self.part(all.unwrap_or_default(), first)
+    }
+
+    fn digests_from(&self, first: u16) -> &[u8] {
+        let length = self.results.as_ref().map_or(0, |results| results.digests);
+        self.part(self.results_memory.get(..length).unwrap_or_default(), first)
+    }
+
+    /// As many words as fit into a message.
+    fn part<'b>(&self, words: &'b [u8], first: u16) -> &'b [u8] {
+        let rest = words.get(usize::from(first) * WORD..).unwrap_or_default();
+        rest.get(..self.chunk / WORD * WORD).unwrap_or(rest)
+    }
+}
+
+/// What a request led to; the bytes of the reply are still where they were made.
+enum Outcome {
+    Done,
+    Hello,
+    Committed(ModelInfo),
+    Ran { ticks: u64 },
+    Logits { first: u16 },
+    Digests { first: u16 },
+    Layer(LayerPart),
+    Info(InfoReply),
+}
+
+/// What an inference led to.
+struct Inference {
+    /// Its duration.
+    ticks: u64,
+    /// The logits in the arena, little-endian.
+    logits: Range<usize>,
+}
+
+/// Runs the model in `bytes` on the pixels in `arena`.
+fn infer<P: Platform>(
+    bytes: &[u8],
+    arena: &mut [u8],
+    watch: &mut Watch<'_, P>,
+) -> Result<Inference, Unusable> {
+    let model = Model::new_checked(bytes).map_err(Unusable::Format)?;
+    let mut engine = Engine::new(model, arena).map_err(Unusable::Engine)?;
+    let start = watch.platform.ticks();
+    engine.run(watch);
+    let ticks = watch.platform.ticks() - start - watch.ticks;
+    let logits = logits_place(&model);
+    let (words, _) = arena
+        .get_mut(logits.clone())
+        .unwrap_or_default()
+        .as_chunks_mut::<WORD>();
+    words
+        .iter_mut()
+        .for_each(|word| *word = i32::from_ne_bytes(*word).to_le_bytes());
+    Ok(Inference { ticks, logits })
+}
+
+/// Where the logits are after an inference.
+fn logits_place(model: &Model<'_>) -> Range<usize> {
+    let output = model.operations().last().map(|operation| operation.output);
+    let start = output.map_or(0, |output| output.offset as usize);
+    start..start.saturating_add(usize::from(model.header().classes) * WORD)
+}
+
+/// Number of bytes received once `data` has come, if it is what must come next.
+pub(super) fn next_part(
+    received: u32,
+    length: u32,
+    offset: u32,
+    data: &[u8],
+) -> Result<u32, Refusal<'static>> {
+    if offset != received {
+        return Err(Refusal::Offset {
+            expected: received,
+            found: offset,
+        });
+    }
+    let end = received.saturating_add(data.len() as u32);
+    if end > length {
+        return Err(Refusal::TooLong {
+            expected: length,
+            found: end,
+        });
+    }
+    Ok(end)
+}
+
+fn in_range(index: u16, count: usize) -> Result<(), Refusal<'static>> {
+    if usize::from(index) < count {
+        return Ok(());
+    }
+    Err(Refusal::Index {
+        index: index.into(),
+        count: count as u32,
+    })
+}
+
+/// Takes what fits and drops the rest.
+struct Truncated<'s, const N: usize>(&'s mut heapless::String<N>);
+
+impl<const N: usize> Write for Truncated<'_, N> {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        text.chars()
+            .try_for_each(|character| self.0.push(character))
+            .map_err(|_| core::fmt::Error)
+    }
+}

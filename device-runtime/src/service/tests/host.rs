@@ -1,0 +1,150 @@
+//! A host that writes its requests in advance and reads the replies afterwards.
+
+use std::convert::Infallible;
+
+use super::memory_flash::MemoryFlash;
+use crate::format::CHECKSUM;
+use crate::protocol::{
+    FRAME_BYTES, FrameReader, MIN_FRAME_BYTES, Reply, Request, TickUnit, chunk_bytes, encode,
+};
+use crate::service::{Board, Buffers, Description, Platform, run};
+
+/// Bytes of data per message with the board's buffers.
+pub(super) const CHUNK: usize = chunk_bytes(MIN_FRAME_BYTES);
+
+struct Line<'a> {
+    requests: &'a [u8],
+    replies: &'a mut Vec<u8>,
+}
+
+impl embedded_io::ErrorType for Line<'_> {
+    type Error = Infallible;
+}
+
+impl embedded_io::Read for Line<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
+        self.requests.read(buffer).map_err(|never| match never {})
+    }
+}
+
+impl embedded_io::Write for Line<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
+        self.replies.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+/// A clock that advances by 10 whenever it is read.
+struct Clock(u64);
+
+impl Platform for Clock {
+    fn ticks(&mut self) -> u64 {
+        self.0 += 10;
+        self.0
+    }
+
+    fn stack_used(&self) -> u32 {
+        1234
+    }
+}
+
+#[repr(align(8))]
+struct Arena([u8; 64]);
+
+/// Starts a board with `slots` slots, sends it `line` and returns what it sends.
+pub(super) fn exchange(flash: &mut MemoryFlash, slots: u8, line: &[u8]) -> Vec<u8> {
+    let mut replies = Vec::new();
+    let board = Board {
+        description: Description {
+            name: "test",
+            core: "none",
+            tick: TickUnit::Cycles,
+            stack_bytes: 4096,
+            slots,
+        },
+        link: Line {
+            requests: line,
+            replies: &mut replies,
+        },
+        flash,
+        platform: Clock(0),
+        arena: &mut Arena([0xaa; 64]).0,
+        results: &mut [0; 64],
+        buffers: &mut Buffers::<MIN_FRAME_BYTES>::new(),
+    };
+    let Ok(()) = run(board);
+    replies
+}
+
+pub(super) fn frame(sequence: u16, request: &Request<'_>) -> Vec<u8> {
+    let (mut plain, mut frame) = ([0; FRAME_BYTES], [0; FRAME_BYTES]);
+    let length = encode(sequence, request, &mut plain, &mut frame).expect("fits");
+    frame[..length].to_vec()
+}
+
+/// Starts a board, sends the requests with rising numbers and hands each reply to `check`.
+pub(super) fn converse(
+    flash: &mut MemoryFlash,
+    slots: u8,
+    requests: &[Request<'_>],
+    mut check: impl FnMut(usize, Reply<'_>),
+) {
+    let frames = (1..)
+        .zip(requests)
+        .map(|(number, request)| frame(number, request));
+    let line: Vec<u8> = frames.flatten().collect();
+    let replies = exchange(flash, slots, &line);
+    let mut buffer = [0; FRAME_BYTES];
+    let mut reader = FrameReader::new(&mut buffer);
+    let mut answered = 0;
+    for byte in replies {
+        if let Some(received) = reader.push(byte) {
+            let frame = received.expect("a whole frame");
+            assert_eq!(usize::from(frame.sequence), answered + 1);
+            check(
+                answered,
+                postcard::from_bytes(frame.message).expect("a reply"),
+            );
+            answered += 1;
+        }
+    }
+    assert_eq!(answered, requests.len(), "one reply per request");
+}
+
+/// The requests that write `model`.
+pub(super) fn flash_requests(model: &[u8]) -> Vec<Request<'_>> {
+    let begin = Request::FlashBegin {
+        length: model.len() as u32,
+        checksum: CHECKSUM.checksum(model),
+    };
+    let parts = model.chunks(CHUNK).enumerate();
+    let writes = parts.map(|(part, data)| Request::FlashWrite {
+        offset: (part * CHUNK) as u32,
+        data,
+    });
+    core::iter::once(begin)
+        .chain(writes)
+        .chain([Request::FlashCommit])
+        .collect()
+}
+
+/// The generation of the model that a freshly started board uses.
+pub(super) fn generation(flash: &mut MemoryFlash, slots: u8) -> Option<u32> {
+    let mut found = None;
+    converse(
+        flash,
+        slots,
+        &[Request::Hello { protocol: 1 }],
+        |_, reply| {
+            let Reply::Hello(hello) = reply else {
+                panic!("{reply:?}");
+            };
+            found = hello.model.map(|model| model.generation);
+        },
+    );
+    found
+}

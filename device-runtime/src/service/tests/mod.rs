@@ -1,0 +1,5 @@
+mod host;
+mod memory_flash;
+mod requests;
+mod slots;
+mod tiny_model;

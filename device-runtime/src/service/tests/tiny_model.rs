@@ -1,0 +1,104 @@
+//! A packed file of two operations: pixels to values, values to two logits.
+
+use crate::format::{
+    BLOB_ALIGNMENT, Blob, CHECKSUM, Golden, Header, Kind, MAGIC, Operation, PROLOGUE_BYTES,
+    Storage, TensorSpec, VERSION, Weights,
+};
+
+pub(super) const PIXELS: usize = 4;
+pub(super) const CLASSES: usize = 2;
+pub(super) const ARENA_BYTES: usize = 32;
+
+struct Blobs(Vec<u8>);
+
+impl Blobs {
+    fn push(&mut self, bytes: &[u8]) -> Blob {
+        self.0
+            .resize(self.0.len().next_multiple_of(BLOB_ALIGNMENT), 0);
+        let offset = self.0.len() as u32;
+        self.0.extend(bytes);
+        Blob {
+            offset,
+            length: bytes.len() as u32,
+        }
+    }
+}
+
+fn encoded(value: &impl serde::Serialize) -> Vec<u8> {
+    let mut bytes = [0; 512];
+    postcard::to_slice(value, &mut bytes)
+        .expect("fits")
+        .to_vec()
+}
+
+/// Class 0 is the sum of the pixels plus `bias`, class 1 is `bias`, in units of one logit.
+pub(super) fn build(bias: i64) -> Vec<u8> {
+    let mut blobs = Blobs(Vec::new());
+    let table: Vec<u8> = (0..256i16).flat_map(i16::to_le_bytes).collect();
+    let values = TensorSpec {
+        offset: 8,
+        height: 2,
+        width: 2,
+        channels: 1,
+        storage: Storage::Value16,
+        zero_point: 0,
+    };
+    let input_table = Operation {
+        name: "input",
+        kind: Kind::InputTable {
+            pixels: 0,
+            table: blobs.push(&table),
+        },
+        output: values,
+    };
+    let logits = Operation {
+        name: "output",
+        kind: Kind::Logits {
+            input: values,
+            weights: Weights {
+                bits: 2,
+                codes: blobs.push(&[0b0101_0101, 0]),
+                zero_points: blobs.push(&[0; 4]),
+            },
+            multipliers: blobs.push([2i32.to_le_bytes(); 2].as_flattened()),
+            biases: blobs.push([(2 * bias).to_le_bytes(); 2].as_flattened()),
+            shifts: blobs.push(&[1, 1]),
+        },
+        output: TensorSpec {
+            offset: 16,
+            height: 1,
+            width: 1,
+            channels: CLASSES as u16,
+            storage: Storage::Value32,
+            zero_point: 0,
+        },
+    };
+    let header = Header {
+        name: "tiny",
+        input: [2, 2, 1],
+        pixels: 0,
+        classes: CLASSES as u16,
+        operations: 2,
+        arena_bytes: ARENA_BYTES as u32,
+        golden: Golden::default(),
+    };
+    let program = [encoded(&input_table), encoded(&logits)].concat();
+    assemble(&encoded(&header), &program, &blobs.0)
+}
+
+fn assemble(header: &[u8], program: &[u8], blobs: &[u8]) -> Vec<u8> {
+    let mut file = vec![0; PROLOGUE_BYTES];
+    file.extend(header);
+    file.extend(program);
+    file.resize(file.len().next_multiple_of(BLOB_ALIGNMENT), 0);
+    file.extend(blobs);
+    let length = file.len() as u32;
+    file[..8].copy_from_slice(&MAGIC);
+    file[8..10].copy_from_slice(&VERSION.to_le_bytes());
+    file[12..16].copy_from_slice(&length.to_le_bytes());
+    file[16..20].copy_from_slice(&(header.len() as u32).to_le_bytes());
+    file[20..24].copy_from_slice(&(program.len() as u32).to_le_bytes());
+    let checksum = CHECKSUM.checksum(&file[32..]);
+    file[24..28].copy_from_slice(&checksum.to_le_bytes());
+    file
+}
