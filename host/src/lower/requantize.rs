@@ -1,0 +1,96 @@
+//! Real gains and offsets to multipliers, biases and shifts.
+//!
+//! The board computes `(M * acc + B) >> S`; with `M = round(g * 2^S)` and `B = round(h * 2^S)` plus
+//! half a unit this is `round(g * acc + h)` to within `|g| * (|acc| + 1) / 2^30`.
+
+/// Parameters of one output channel. There is one multiplier for every gain given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FixedPoint {
+    pub(super) multipliers: Vec<i32>,
+    pub(super) bias: i64,
+    pub(super) shift: u8,
+}
+
+const LARGEST_MULTIPLIER: f64 = (1u64 << 30) as f64;
+const LARGEST_BIAS: f64 = (1u64 << 61) as f64;
+
+/// The finest fixed-point form of `sum of gain * accumulator + offset` that fits, `None` if none
+/// does.
+pub(super) fn fixed_point(gains: &[f64], offset: f64) -> Option<FixedPoint> {
+    let largest = gains.iter().fold(0f64, |largest, gain| largest.max(gain.abs()));
+    if !largest.is_finite() || !offset.is_finite() {
+        return None;
+    }
+    let finest = if largest == 0.0 {
+        62
+    } else {
+        (29 - largest.log2().floor() as i64).clamp(1, 62)
+    };
+    (1..=finest as u8).rev().find_map(|shift| {
+        let unit = (1u64 << shift) as f64;
+        let rounded = |value: f64| (value * unit + 0.5).floor();
+        let bias = rounded(offset) + unit / 2.0;
+        let fits = gains.iter().all(|gain| rounded(*gain).abs() <= LARGEST_MULTIPLIER);
+        (fits && bias.abs() < LARGEST_BIAS).then(|| FixedPoint {
+            multipliers: gains.iter().map(|gain| rounded(*gain) as i32).collect(),
+            bias: bias as i64,
+            shift,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn requantized(form: &FixedPoint, accumulator: i64) -> i64 {
+        (i64::from(form.multipliers[0]) * accumulator + form.bias) >> form.shift
+    }
+
+    proptest! {
+        /// The error bound of the fixed-point form, before rounding: only values that close to a
+        /// rounding boundary may give another code.
+        #[test]
+        fn codes_differ_only_at_rounding_boundaries(
+            exponent in -20f64..2.0,
+            negative: bool,
+            offset in -300f64..300.0,
+            accumulator in -2_000_000i64..2_000_000,
+        ) {
+            let gain = if negative { -exponent.exp2() } else { exponent.exp2() };
+            let form = fixed_point(&[gain], offset).unwrap();
+            let exact = gain * accumulator as f64 + offset;
+            let bound = gain.abs() * (accumulator.abs() as f64 + 1.0) / 2f64.powi(30) + 1e-9;
+            let found = requantized(&form, accumulator);
+            let (low, high) = ((exact - bound + 0.5).floor(), (exact + bound + 0.5).floor());
+            prop_assert!((low as i64..=high as i64).contains(&found), "{found} for {exact}");
+        }
+    }
+
+    #[test]
+    fn multipliers_use_the_full_width() {
+        for gain in [1e-6, 0.017, 0.999, 1.0, 1.001, 37.5, -0.25] {
+            let form = fixed_point(&[gain], 0.0).unwrap();
+            let size = form.multipliers[0].unsigned_abs();
+            assert!((1 << 29..=1 << 30).contains(&size), "{gain}: {size}");
+        }
+    }
+
+    #[test]
+    fn a_large_offset_lowers_the_shift() {
+        let form = fixed_point(&[1e-9], 200.0).unwrap();
+        assert!(form.shift < 62 && form.bias.unsigned_abs() < 1 << 61);
+        assert_eq!(requantized(&form, 0), 200);
+        let dead = fixed_point(&[0.0], 3.4).unwrap();
+        assert_eq!((dead.multipliers[0], requantized(&dead, 12_345)), (0, 3));
+    }
+
+    #[test]
+    fn what_has_no_form_is_refused() {
+        for (gain, offset) in [(f64::NAN, 0.0), (0.1, f64::INFINITY), (1e12, 0.0), (0.1, 1e30)] {
+            assert_eq!(fixed_point(&[gain], offset), None);
+        }
+    }
+}
