@@ -4,6 +4,7 @@
 //! network. A model that [`Model::new_checked`] has accepted cannot fail here.
 
 mod arena;
+mod execute;
 mod logits;
 mod view;
 
@@ -95,6 +96,7 @@ impl<'m, 'a> Engine<'m, 'a> {
     pub fn run(&mut self, observer: &mut impl Observer) -> Option<Logits<'_>> {
         let mut last = None;
         for (index, operation) in self.model.operations().enumerate() {
+            execute::execute(&self.model, &operation, &mut self.arena);
             let view = TensorView::new(operation.output, self.arena.tensor(&operation.output));
             if observer.observe(index, &operation, &view).is_break() {
                 return None;

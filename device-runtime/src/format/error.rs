@@ -98,6 +98,16 @@ pub enum Fault {
         /// Value found.
         found: u64,
     },
+    /// Channels that cannot be divided into groups of equal size.
+    #[error("{channels} channels cannot be divided into {groups} {field}")]
+    Indivisible {
+        /// Member concerned.
+        field: &'static str,
+        /// Number of channels.
+        channels: u16,
+        /// Number of groups.
+        groups: u16,
+    },
     /// A tensor or scratch area does not start at a multiple of 8.
     #[error("{field} starts at byte {offset}, which is not a multiple of 8")]
     Misaligned {

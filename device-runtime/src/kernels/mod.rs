@@ -7,13 +7,24 @@
 //! multiple of [`TAP_ALIGNMENT`]. More scratch means larger tiles, and weights that are unpacked
 //! less often.
 
+pub mod add;
+pub mod conv2d;
+#[cfg(lowbit_cortex_m_dsp)]
+mod cortex_m_dsp;
+mod dot;
+mod elements;
+pub mod input_table;
+pub mod logits;
+mod parameters;
+pub mod pool;
+
 use crate::format::{Convolution, Kind, Residual};
+
+pub use elements::{Elements, ElementsMut, Image, ImageMut};
+pub use parameters::{Affines, Rows};
 
 /// Rows of taps in scratch are filled up with zeros to a multiple of this.
 pub const TAP_ALIGNMENT: u64 = 8;
-
-/// Output channels whose weights are unpacked at a time.
-const CHANNELS: u64 = 2;
 
 /// Bytes of scratch with which an operation processes `positions` output positions at a time.
 /// With `positions` 1 this is the least that a program may provide; 0 for operations that need
@@ -35,7 +46,7 @@ pub fn scratch_bytes(kind: &Kind, positions: u32) -> u64 {
     let rows = |convolution| {
         let (row, groups) = (row_taps(convolution), u64::from(convolution.groups));
         let patch = row.saturating_mul(groups).saturating_mul(positions.into());
-        (row * CHANNELS).saturating_add(patch)
+        (row * dot::CHANNELS as u64).saturating_add(patch)
     };
     let taps = rows(convolution).saturating_add(projection.map_or(0, rows));
     taps.saturating_mul(size_of::<i16>() as u64)
