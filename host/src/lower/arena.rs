@@ -46,7 +46,11 @@ pub(super) fn plan(blocks: &[Block]) -> Plan {
         offsets[index] = offset;
         placed.push(index);
     }
-    let bytes = placed.iter().map(|&index| end(blocks, &offsets, index)).max().unwrap_or(0);
+    let bytes = placed
+        .iter()
+        .map(|&index| end(blocks, &offsets, index))
+        .max()
+        .unwrap_or(0);
     Plan { offsets, bytes }
 }
 
@@ -57,7 +61,11 @@ pub(super) fn largest_gap(
     step: usize,
     except: usize,
 ) -> std::ops::Range<usize> {
-    let during = Block { bytes: 0, first_step: step, last_step: step };
+    let during = Block {
+        bytes: 0,
+        first_step: step,
+        last_step: step,
+    };
     let mut taken = (0..blocks.len())
         .filter(|&index| index != except && blocks[index].is_needed_with(&during))
         .map(|index| (plan.offsets[index], end(blocks, &plan.offsets, index)))
@@ -85,12 +93,21 @@ mod tests {
     use super::*;
 
     fn block(bytes: usize, first_step: usize, last_step: usize) -> Block {
-        Block { bytes, first_step, last_step }
+        Block {
+            bytes,
+            first_step,
+            last_step,
+        }
     }
 
     #[test]
     fn a_chain_needs_its_two_largest_neighbours() {
-        let plan = plan(&[block(100, 0, 1), block(64, 1, 2), block(64, 2, 3), block(8, 3, 4)]);
+        let plan = plan(&[
+            block(100, 0, 1),
+            block(64, 1, 2),
+            block(64, 2, 3),
+            block(8, 3, 4),
+        ]);
         assert_eq!(plan.bytes, 104 + 64);
     }
 

@@ -69,7 +69,10 @@ pub enum Error {
 
 impl Error {
     pub(super) fn unsupported(node: &str, what: impl Into<String>) -> Self {
-        Self::Unsupported { node: node.to_owned(), what: what.into() }
+        Self::Unsupported {
+            node: node.to_owned(),
+            what: what.into(),
+        }
     }
 }
 
@@ -80,6 +83,11 @@ pub(super) fn narrow<T: TryFrom<u64>>(
     found: usize,
     most: u64,
 ) -> Result<T, Error> {
-    let size = Error::Size { layer: layer.to_owned(), what, found: found as u64, most };
+    let size = Error::Size {
+        layer: layer.to_owned(),
+        what,
+        found: found as u64,
+        most,
+    };
     T::try_from(found as u64).map_err(|_| size)
 }

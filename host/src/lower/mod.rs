@@ -1,5 +1,56 @@
 //! Lowering: a quantized graph becomes a program of integers.
+//!
+//! | file | subject |
+//! | --- | --- |
+//! | `pattern` | which nodes one operation computes |
+//! | `weights` | codes in the board's order, packed |
+//! | `affine`, `requantize` | BatchNorm, bias and scales as gains and offsets, and those as integers |
+//! | `input_table` | pixels to integers |
+//! | `operations` | one operation per layer |
+//! | `arena`, `placement` | where tensors lie |
 
+mod affine;
+mod arena;
+mod error;
+mod input_table;
+mod operations;
+mod pattern;
+mod placement;
 mod program;
+mod requantize;
+mod weights;
 
+pub use error::Error;
 pub use program::{Blobs, Program, Step};
+
+use crate::graph::QuantizedGraph;
+
+/// What the caller may choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Width of the input table's entries, sign included, 2 to 16.
+    pub input_bits: u8,
+    /// Output positions that every convolution can process at a time, if it has that many; more
+    /// where the arena has room anyway. More are faster, as weights are unpacked less often, and
+    /// need more scratch.
+    pub tile_positions: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            input_bits: 8,
+            tile_positions: 16,
+        }
+    }
+}
+
+/// Turns a network with frozen ranges into integer operations with their places in the arena.
+///
+/// # Errors
+/// Names the node or layer that has no integer form, and what would help.
+pub fn lower(network: &QuantizedGraph, options: &Options) -> Result<Program, Error> {
+    let layers = pattern::layers(network)?;
+    let operations = operations::build(network, &layers, options)?;
+    placement::place(network, operations, options)
+}

@@ -17,7 +17,9 @@ const LARGEST_BIAS: f64 = (1u64 << 61) as f64;
 /// The finest fixed-point form of `sum of gain * accumulator + offset` that fits, `None` if none
 /// does.
 pub(super) fn fixed_point(gains: &[f64], offset: f64) -> Option<FixedPoint> {
-    let largest = gains.iter().fold(0f64, |largest, gain| largest.max(gain.abs()));
+    let largest = gains
+        .iter()
+        .fold(0f64, |largest, gain| largest.max(gain.abs()));
     if !largest.is_finite() || !offset.is_finite() {
         return None;
     }
@@ -30,7 +32,9 @@ pub(super) fn fixed_point(gains: &[f64], offset: f64) -> Option<FixedPoint> {
         let unit = (1u64 << shift) as f64;
         let rounded = |value: f64| (value * unit + 0.5).floor();
         let bias = rounded(offset) + unit / 2.0;
-        let fits = gains.iter().all(|gain| rounded(*gain).abs() <= LARGEST_MULTIPLIER);
+        let fits = gains
+            .iter()
+            .all(|gain| rounded(*gain).abs() <= LARGEST_MULTIPLIER);
         (fits && bias.abs() < LARGEST_BIAS).then(|| FixedPoint {
             multipliers: gains.iter().map(|gain| rounded(*gain) as i32).collect(),
             bias: bias as i64,
@@ -89,7 +93,12 @@ mod tests {
 
     #[test]
     fn what_has_no_form_is_refused() {
-        for (gain, offset) in [(f64::NAN, 0.0), (0.1, f64::INFINITY), (1e12, 0.0), (0.1, 1e30)] {
+        for (gain, offset) in [
+            (f64::NAN, 0.0),
+            (0.1, f64::INFINITY),
+            (1e12, 0.0),
+            (0.1, 1e30),
+        ] {
             assert_eq!(fixed_point(&[gain], offset), None);
         }
     }

@@ -23,35 +23,36 @@ pub(super) struct Codes {
     pub(super) scales: Vec<f64>,
 }
 
-/// Order of the taps within a row: for every new position the old one.
+/// A weight's taps as the checkpoint has them, `[channel, row, column]`; the board's order is
+/// `[row, column, channel]`. Features of an image that was flattened are taps, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
-    /// `[channel, row, column]` to `[row, column, channel]`: kernels, and features of an image that
-    /// was flattened channel by channel.
-    ChannelsLast {
-        /// Channels of the old order.
-        channels: usize,
-        /// Rows times columns.
-        area: usize,
-    },
+pub(super) struct Taps {
+    pub(super) channels: usize,
+    /// Rows times columns.
+    pub(super) area: usize,
 }
 
-impl Order {
+impl Taps {
+    /// Where the checkpoint has the board's tap number `tap`.
     fn source(self, tap: usize) -> usize {
-        let Self::ChannelsLast { channels, area } = self;
-        tap % channels * area + tap / channels
+        tap % self.channels * self.area + tap / self.channels
     }
 }
 
 impl Codes {
     /// Quantizes `weight` (`[out, ...]`) to `bits` and reorders its taps.
-    pub(super) fn new(node: &str, weight: &Tensor, bits: u8, order: Order) -> Result<Self, Error> {
-        let quantized = quantize_weight(weight, bits)
-            .map_err(|source| Error::Quantizer { node: node.to_owned(), source })?;
+    pub(super) fn new(node: &str, weight: &Tensor, bits: u8, order: Taps) -> Result<Self, Error> {
+        let quantized = quantize_weight(weight, bits).map_err(|source| Error::Quantizer {
+            node: node.to_owned(),
+            source,
+        })?;
         let values = weight
             .flatten_all()
             .and_then(|flat| flat.to_vec1::<f32>())
-            .map_err(|source| Error::Tensor { node: node.to_owned(), source })?;
+            .map_err(|source| Error::Tensor {
+                node: node.to_owned(),
+                source,
+            })?;
         let rows = quantized.scale.len();
         let taps = values.len() / rows;
         let mut codes = Self {
@@ -73,17 +74,24 @@ impl Codes {
         quantized: &QuantizedWeight,
         values: &[f32],
         row: usize,
-        order: Order,
+        order: Taps,
     ) {
         if let Some(constant) = constant(values, quantized.zero_point[row]) {
-            tracing::info!(node, row, constant, "all weights of this output channel are equal");
+            tracing::info!(
+                node,
+                row,
+                constant,
+                "all weights of this output channel are equal"
+            );
             self.codes.extend(std::iter::repeat_n(0, self.taps));
             self.zero_points.push(i16::from(constant != 0.0));
-            self.scales.push(if constant == 0.0 { 1.0 } else { 1.0 / constant });
+            self.scales
+                .push(if constant == 0.0 { 1.0 } else { 1.0 / constant });
             return;
         }
         let codes = &quantized.codes[row * self.taps..][..self.taps];
-        self.codes.extend((0..self.taps).map(|tap| codes[order.source(tap)]));
+        self.codes
+            .extend((0..self.taps).map(|tap| codes[order.source(tap)]));
         self.zero_points.push(quantized.zero_point[row] as i16);
         self.scales.push(f64::from(quantized.scale[row]));
     }
@@ -92,17 +100,25 @@ impl Codes {
     pub(super) fn row_sums(&self) -> Vec<u64> {
         let rows = self.codes.chunks_exact(self.taps).zip(&self.zero_points);
         rows.map(|(row, &zero_point)| {
-            row.iter().map(|&code| (i64::from(code) + i64::from(zero_point)).unsigned_abs()).sum()
+            row.iter()
+                .map(|&code| (i64::from(code) + i64::from(zero_point)).unsigned_abs())
+                .sum()
         })
         .collect()
     }
 
     /// Puts codes and zero points into the blob section.
     pub(super) fn write(&self, blobs: &mut Blobs) -> Weights {
-        let packed = self.codes.chunks_exact(self.taps).flat_map(|row| pack(row, self.bits));
+        let packed = self
+            .codes
+            .chunks_exact(self.taps)
+            .flat_map(|row| pack(row, self.bits));
         let packed = packed.collect::<Vec<_>>();
-        let zero_points =
-            self.zero_points.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>();
+        let zero_points = self
+            .zero_points
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect::<Vec<_>>();
         Weights {
             bits: self.bits,
             codes: blobs.push(&packed),
@@ -153,18 +169,41 @@ mod tests {
     fn taps_are_reordered_channels_last() {
         let values = (0..12).map(|value| value as f32).collect::<Vec<_>>();
         let weight = Tensor::from_vec(values, (1, 3, 2, 2), &Device::Cpu).unwrap();
-        let codes =
-            Codes::new("conv", &weight, 8, Order::ChannelsLast { channels: 3, area: 4 }).unwrap();
+        let codes = Codes::new(
+            "conv",
+            &weight,
+            8,
+            Taps {
+                channels: 3,
+                area: 4,
+            },
+        )
+        .unwrap();
         let scale = codes.scales[0];
-        let order = codes.codes.iter().map(|&code| (f64::from(code) / scale).round() as u32);
-        assert_eq!(order.collect::<Vec<_>>(), [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]);
+        let order = codes
+            .codes
+            .iter()
+            .map(|&code| (f64::from(code) / scale).round() as u32);
+        assert_eq!(
+            order.collect::<Vec<_>>(),
+            [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]
+        );
     }
 
     #[test]
     fn constant_channels_are_one_times_their_value() {
-        let weight = Tensor::new(&[[0.37f32, 0.37], [0.0, 0.0], [-2.0, -2.0]], &Device::Cpu).unwrap();
-        let codes =
-            Codes::new("linear", &weight, 4, Order::ChannelsLast { channels: 2, area: 1 }).unwrap();
+        let weight =
+            Tensor::new(&[[0.37f32, 0.37], [0.0, 0.0], [-2.0, -2.0]], &Device::Cpu).unwrap();
+        let codes = Codes::new(
+            "linear",
+            &weight,
+            4,
+            Taps {
+                channels: 2,
+                area: 1,
+            },
+        )
+        .unwrap();
         assert_eq!(codes.zero_points, [1, 0, 1]);
         assert_eq!(codes.row_sums(), [2, 0, 2]);
         let value = |row: usize| f64::from(codes.zero_points[row]) / codes.scales[row];
