@@ -1,11 +1,18 @@
 //! A float network as a list of operators, BatchNorm kept, and the same network with the bit widths
 //! and activation ranges of its quantized copy.
 
+mod file;
+mod normalization;
 mod parameters;
+mod shapes;
+pub mod tensor_file;
 
 use candle_core::Tensor;
 
+pub use file::FileError;
+pub use normalization::{Normalization, UnknownNormalization};
 pub use parameters::ParameterName;
+pub use shapes::{Shape, ShapeError, infer_shapes, macs};
 
 /// Index of a node in [`Graph::nodes`].
 #[derive(
@@ -153,15 +160,6 @@ pub struct Node {
     pub op: Op,
     /// Earlier nodes.
     pub inputs: Vec<NodeId>,
-}
-
-/// Pixels to network input: `(pixel / 255 - mean) / std` per channel.
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Normalization {
-    /// One number per channel.
-    pub mean: Vec<f64>,
-    /// One number per channel.
-    pub std: Vec<f64>,
 }
 
 /// A network. Nodes are in an order in which they can be computed; the last one is the output.

@@ -1,1 +1,182 @@
 //! Checkpoints to graphs.
+
+mod checkpoint;
+mod error;
+mod names;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::graph::{Graph, Normalization, infer_shapes};
+use crate::zoo::{self, Network, Parameters};
+
+pub use checkpoint::Checkpoint;
+pub use error::{Error, Found, Hint, Result};
+
+/// Reads the weights of the network called `network` (see [`zoo::networks`]) from the checkpoint at
+/// `path`, a `.safetensors` file. The number of classes is that of the classifier in the
+/// checkpoint; `classes`, if given, has to be the same.
+///
+/// # Errors
+/// See [`Error`]. Every tensor of the checkpoint has to be one of the network's, other than
+/// BatchNorm's counters `num_batches_tracked`.
+pub fn load(
+    path: &Path,
+    network: &str,
+    classes: Option<usize>,
+    normalization: Normalization,
+) -> Result<Graph> {
+    let network = zoo::network(network)?;
+    let checkpoint = Checkpoint::read(path)?;
+    load_checkpoint(&checkpoint, network, classes, normalization)
+}
+
+/// [`load`] for a checkpoint that has been read already.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_checkpoint(
+    checkpoint: &Checkpoint,
+    network: &Network,
+    classes: Option<usize>,
+    normalization: Normalization,
+) -> Result<Graph> {
+    let mut reader = Reader::new(checkpoint);
+    let classes = agree_on_classes(&reader, network, classes)?;
+    let graph = network.build(&mut reader, classes, normalization)?;
+    reader.finish(network)?;
+    infer_shapes(&graph)?;
+    Ok(graph)
+}
+
+/// The flag's number of classes if the checkpoint has the same or does not say.
+fn agree_on_classes(reader: &Reader<'_>, network: &Network, asked: Option<usize>) -> Result<usize> {
+    let tensor = network.classifier_weight(reader);
+    let found = reader
+        .checkpoint
+        .shape(&tensor)
+        .and_then(|shape| shape.first())
+        .copied();
+    match (asked, found) {
+        (Some(asked), Some(found)) if asked != found => Err(Error::Classes {
+            path: reader.checkpoint.path().to_owned(),
+            tensor,
+            asked,
+            found,
+        }),
+        (asked, found) => Ok(found.or(asked).unwrap_or(1)),
+    }
+}
+
+/// Hands out a checkpoint's tensors and keeps count. A tensor that cannot be had does not end the
+/// reading, so that the message can say how much of the network there is.
+struct Reader<'a> {
+    checkpoint: &'a Checkpoint,
+    used: Vec<String>,
+    missing: Vec<(String, Vec<usize>)>,
+    problem: Option<Error>,
+    needed: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn new(checkpoint: &'a Checkpoint) -> Self {
+        Self {
+            checkpoint,
+            used: Vec::new(),
+            missing: Vec::new(),
+            problem: None,
+            needed: 0,
+        }
+    }
+
+    /// Names that the network did not ask for.
+    fn unused(&self) -> Vec<&'a str> {
+        let counters = |name: &&str| !name.ends_with("num_batches_tracked");
+        let all = self.checkpoint.names().filter(counters);
+        all.filter(|name| !self.used.iter().any(|used| used == name))
+            .collect()
+    }
+
+    /// Whether checkpoint and network match, tensor for tensor.
+    fn finish(self, network: &Network) -> Result<()> {
+        let unused = self.unused();
+        let path = || self.checkpoint.path().to_owned();
+        if let Some((tensor, expected)) = self.missing.first() {
+            return Err(Error::Missing(Box::new(Found {
+                path: path(),
+                network: network.name,
+                tensor: tensor.clone(),
+                expected: expected.clone(),
+                present: self.needed - self.missing.len(),
+                needed: self.needed,
+                nearest: names::nearest(tensor, &unused),
+                hint: hint(self.checkpoint),
+            })));
+        }
+        if let Some(problem) = self.problem {
+            return Err(problem);
+        }
+        match unused.first() {
+            Some(example) => Err(Error::Unused {
+                path: path(),
+                network: network.name,
+                count: unused.len(),
+                example: (*example).to_owned(),
+                hint: hint(self.checkpoint),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Parameters for Reader<'_> {
+    fn contains(&self, name: &str) -> bool {
+        self.checkpoint.shape(name).is_some()
+    }
+
+    fn get(&mut self, name: &str, shape: &[usize]) -> candle_core::Result<Tensor> {
+        self.needed += 1;
+        match self.checkpoint.tensor(name, shape) {
+            Ok(tensor) => {
+                self.used.push(name.to_owned());
+                return Ok(tensor);
+            }
+            Err(_) if !self.contains(name) => self.missing.push((name.to_owned(), shape.to_vec())),
+            Err(error) => {
+                self.used.push(name.to_owned());
+                self.problem.get_or_insert(error.into());
+            }
+        }
+        Tensor::zeros(shape, DType::F32, &Device::Cpu)
+    }
+}
+
+/// What the checkpoint is, if that can be told.
+fn hint(checkpoint: &Checkpoint) -> Hint {
+    let fits = |network: &&Network| {
+        let mut reader = Reader::new(checkpoint);
+        let classes = agree_on_classes(&reader, network, None).unwrap_or(1);
+        let normalization = Normalization {
+            mean: vec![],
+            std: vec![],
+        };
+        let built = network.build(&mut reader, classes, normalization);
+        built.is_ok() && reader.finish_quietly()
+    };
+    if let Some(network) = zoo::networks().iter().find(fits) {
+        Hint::WeightsOf(network.name)
+    } else if checkpoint.names().any(|name| name.ends_with("running_var")) {
+        Hint::None
+    } else {
+        Hint::NoStatistics
+    }
+}
+
+impl Reader<'_> {
+    fn finish_quietly(&self) -> bool {
+        self.missing.is_empty() && self.problem.is_none() && self.unused().is_empty()
+    }
+}

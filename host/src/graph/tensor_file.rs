@@ -1,0 +1,357 @@
+//! Files of named tensors: reading with errors that say where, writing that never leaves half a
+//! file behind.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors, TensorView};
+
+/// Bytes of the length in front of the header.
+const LENGTH_BYTES: usize = 8;
+
+/// What is wrong with a file of tensors.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read or written; the message names it.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The file ends too early.
+    #[error("`{path}` is truncated: {expected} bytes expected, {found} found")]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// Its length according to its header.
+        expected: u64,
+        /// Its length.
+        found: u64,
+    },
+    /// Bytes after the last tensor.
+    #[error("`{path}` is too long: {expected} bytes expected, {found} found")]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// Its length according to its header.
+        expected: u64,
+        /// Its length.
+        found: u64,
+    },
+    /// Not a safetensors file.
+    #[error("`{path}` is not a safetensors file: {reason}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What the header lacks.
+        reason: String,
+    },
+    /// A tensor that is not there.
+    #[error("`{path}`: no tensor `{tensor}`; one of shape {expected:?} expected")]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// Name of the tensor.
+        tensor: String,
+        /// Shape that it should have.
+        expected: Vec<usize>,
+    },
+    /// A tensor of another shape.
+    #[error("`{path}`: tensor `{tensor}` has shape {found:?}; {expected:?} expected")]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// Name of the tensor.
+        tensor: String,
+        /// Shape that it should have.
+        expected: Vec<usize>,
+        /// Shape that it has.
+        found: Vec<usize>,
+    },
+    /// A tensor of another element type.
+    #[error("`{path}`: tensor `{tensor}` has elements of type {found}; F32 expected")]
+    Dtype {
+        /// The file.
+        path: PathBuf,
+        /// Name of the tensor.
+        tensor: String,
+        /// Element type that it has.
+        found: String,
+    },
+    /// A NaN or an infinity.
+    #[error("`{path}`: element {index} of tensor `{tensor}` is {value}; a finite number expected")]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// Name of the tensor.
+        tensor: String,
+        /// Index of the first such element, in memory order.
+        index: usize,
+        /// The element.
+        value: f32,
+    },
+    /// A tensor cannot be made or taken apart.
+    #[error("tensor operation: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// A `.safetensors` file in memory, its header checked against its length.
+#[derive(Debug)]
+pub struct TensorFile {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    data_start: usize,
+    header: Metadata,
+}
+
+impl TensorFile {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read, [`Error::Truncated`] and [`Error::TooLong`] if its
+    /// length is not the one that its header asks for, [`Error::Format`] if it has no such header.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let bytes = fs_err::read(path)?;
+        let (header_bytes, header) =
+            SafeTensors::read_metadata(&bytes).map_err(|error| explain(path, &bytes, error))?;
+        Ok(Self {
+            path: path.to_owned(),
+            data_start: LENGTH_BYTES + header_bytes,
+            bytes,
+            header,
+        })
+    }
+
+    /// Where the file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Names of all tensors, in order.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let mut names = self.header.offset_keys();
+        names.sort();
+        names
+    }
+
+    /// Text that the file's metadata has under `key`.
+    #[must_use]
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        let texts = self.header.metadata().as_ref()?;
+        texts.get(key).map(String::as_str)
+    }
+
+    /// Shape of tensor `name`.
+    #[must_use]
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.header.info(name).map(|info| info.shape.as_slice())
+    }
+
+    /// Tensor `name`, which has to consist of finite `f32` numbers and to have this shape.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Shape`], [`Error::Dtype`] or [`Error::NotFinite`].
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, Error> {
+        let (path, tensor) = (|| self.path.clone(), || name.to_owned());
+        let info = self.header.info(name).ok_or_else(|| Error::Missing {
+            path: path(),
+            tensor: tensor(),
+            expected: shape.to_vec(),
+        })?;
+        if info.shape != shape {
+            return Err(Error::Shape {
+                path: path(),
+                tensor: tensor(),
+                expected: shape.to_vec(),
+                found: info.shape.clone(),
+            });
+        }
+        if info.dtype != Dtype::F32 {
+            return Err(Error::Dtype {
+                path: path(),
+                tensor: tensor(),
+                found: format!("{:?}", info.dtype),
+            });
+        }
+        let (start, end) = info.data_offsets;
+        let values = floats(&self.bytes[self.data_start..][start..end]);
+        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+            return Err(Error::NotFinite {
+                path: path(),
+                tensor: tensor(),
+                index,
+                value: values[index],
+            });
+        }
+        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+    }
+}
+
+/// Writes `tensors` (converted to `f32`) and texts to `path`, which has either its old content or
+/// all of the new one, whatever happens in between.
+///
+/// # Errors
+/// [`Error::Io`] if the folder cannot be written to.
+pub fn write(
+    path: &Path,
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: HashMap<String, String>,
+) -> Result<(), Error> {
+    let mut buffers = Vec::with_capacity(tensors.len());
+    for (name, tensor) in tensors {
+        let tensor = tensor.to_dtype(DType::F32)?;
+        let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+        let bytes: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        buffers.push((name, tensor.dims().to_vec(), bytes));
+    }
+    let refused = |error: SafeTensorError| Error::Format {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    };
+    let views = buffers
+        .iter()
+        .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(refused)?;
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(refused)?;
+    Ok(replace_file(path, &bytes)?)
+}
+
+/// Writes a temporary file beside `path` and renames it when all bytes are on the disk.
+fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let name_path = |error: io::Error| {
+        io::Error::new(
+            error.kind(),
+            format!("cannot write `{}`: {error}", path.display()),
+        )
+    };
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(name_path)?;
+    file.write_all(bytes).map_err(name_path)?;
+    file.as_file().sync_all().map_err(name_path)?;
+    file.persist(path).map_err(|error| name_path(error.error))?;
+    Ok(())
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    let (numbers, _) = bytes.as_chunks::<4>();
+    numbers
+        .iter()
+        .map(|&bytes| f32::from_le_bytes(bytes))
+        .collect()
+}
+
+/// Turns the parser's error into one with the lengths, where the length is the cause.
+fn explain(path: &Path, bytes: &[u8], error: SafeTensorError) -> Error {
+    let path = path.to_owned();
+    let found = bytes.len() as u64;
+    match expected_length(bytes) {
+        Some(expected) if expected > found => Error::Truncated {
+            path,
+            expected,
+            found,
+        },
+        Some(expected) if expected < found => Error::TooLong {
+            path,
+            expected,
+            found,
+        },
+        _ => Error::Format {
+            path,
+            reason: error.to_string(),
+        },
+    }
+}
+
+/// Length that the header asks for, or the header's own if that is not there as a whole.
+fn expected_length(bytes: &[u8]) -> Option<u64> {
+    const LARGEST_HEADER: u64 = 100_000_000;
+    let header_bytes = u64::from_le_bytes(*bytes.first_chunk::<LENGTH_BYTES>()?);
+    if header_bytes > LARGEST_HEADER {
+        return None;
+    }
+    let data_start = LENGTH_BYTES as u64 + header_bytes;
+    let Some(header) = bytes.get(LENGTH_BYTES..data_start as usize) else {
+        return bytes[LENGTH_BYTES..]
+            .starts_with(b"{")
+            .then_some(data_start);
+    };
+    let header: HashMap<String, serde_json::Value> = serde_json::from_slice(header).ok()?;
+    let ends = header
+        .values()
+        .filter_map(|entry| entry.get("data_offsets")?.get(1)?.as_u64());
+    data_start.checked_add(ends.max().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(folder: &Path) -> PathBuf {
+        let path = folder.join("sample.safetensors");
+        let tensor = Tensor::new(&[[1.0_f32, 2.0], [3.0, 4.0]], &Device::Cpu).unwrap();
+        let tensors = BTreeMap::from([("a.weight".to_owned(), tensor)]);
+        write(&path, &tensors, HashMap::from([("k".into(), "v".into())])).unwrap();
+        path
+    }
+
+    #[test]
+    fn reads_back_what_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = TensorFile::read(&sample(folder.path())).unwrap();
+        assert_eq!(file.names(), ["a.weight"]);
+        assert_eq!(file.metadata("k"), Some("v"));
+        let tensor = file.tensor("a.weight", &[2, 2]).unwrap();
+        assert_eq!(tensor.to_vec2::<f32>().unwrap(), [[1.0, 2.0], [3.0, 4.0]]);
+        assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn every_truncation_is_an_error_with_both_lengths_where_they_are_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = sample(folder.path());
+        let whole = fs_err::read(&path).unwrap();
+        for length in 0..whole.len() {
+            fs_err::write(&path, &whole[..length]).unwrap();
+            let error = TensorFile::read(&path).unwrap_err();
+            match error {
+                Error::Truncated {
+                    expected, found, ..
+                } => {
+                    assert_eq!(found, length as u64);
+                    assert!(expected > found && expected <= whole.len() as u64);
+                }
+                Error::Format { .. } => assert!(length <= LENGTH_BYTES),
+                other => panic!("{other}"),
+            }
+        }
+        let mut long = whole;
+        long.push(0);
+        fs_err::write(&path, long).unwrap();
+        assert!(matches!(
+            TensorFile::read(&path),
+            Err(Error::TooLong { .. })
+        ));
+    }
+
+    #[test]
+    fn other_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        for content in [
+            &b"PK\x03\x04 some zip file, as other tools write"[..],
+            &[0; 64],
+            b"",
+        ] {
+            fs_err::write(&path, content).unwrap();
+            assert!(matches!(TensorFile::read(&path), Err(Error::Format { .. })));
+        }
+    }
+}
