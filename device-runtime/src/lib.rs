@@ -14,9 +14,17 @@
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
 
+#[cfg(any(test, feature = "_test"))]
+extern crate alloc;
+
 pub mod arithmetic;
 pub mod engine;
 pub mod format;
 pub mod kernels;
 pub mod protocol;
 pub mod service;
+#[cfg(any(test, feature = "_test"))]
+pub mod testing;
+
+/// Version of this crate, as boards and hosts tell each other.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -159,7 +159,7 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
     fn hello(&self) -> HelloReply<'_> {
         HelloReply {
             protocol: PROTOCOL_VERSION,
-            runtime: env!("CARGO_PKG_VERSION"),
+            runtime: crate::VERSION,
             board: self.description.name,
             core: self.description.core,
             tick: self.description.tick,

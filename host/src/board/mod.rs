@@ -1,1 +1,34 @@
-//! Boards: registry, transports, flash and verify.
+//! Boards: what they are, how to reach them, how to put a model on them, and the proof that they
+//! compute what the host computes.
+//!
+//! ```text
+//!  registry ──▶ BoardSpec ──firmware, transport──▶ Client ──flash──▶ model on the board
+//!                                                    └────verify──▶ Verdict
+//! ```
+
+mod client;
+mod error;
+mod firmware;
+mod flash;
+mod host_network;
+mod registry;
+pub mod transport;
+mod verify;
+
+pub use client::{Client, Greeting, Inference, Settings};
+pub use error::{Error, ModelPart};
+pub use firmware::{FIRMWARE_DIRECTORY_VARIABLE, FirmwareError, find as find_firmware};
+pub use flash::{Fit, check_fit};
+pub use lowbit_runtime::protocol::{InfoReply, ModelInfo, TickUnit};
+pub use registry::{BoardSpec, Limits, Memory, Qemu, Region, Registry, RegistryError};
+pub use verify::{Difference, Element, Options, Progress, Verdict, verify};
+
+use std::path::PathBuf;
+
+/// Where emulated boards keep their flash if nobody says otherwise; `None` if the user has no home
+/// directory.
+#[must_use]
+pub fn default_state_directory() -> Option<PathBuf> {
+    directories::ProjectDirs::from("", "", "lowbit")
+        .map(|directories| directories.data_dir().join("boards"))
+}

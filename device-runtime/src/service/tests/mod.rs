@@ -2,4 +2,3 @@ mod host;
 mod memory_flash;
 mod requests;
 mod slots;
-mod tiny_model;

@@ -1,8 +1,8 @@
 use super::host::{converse, exchange, flash_requests, frame};
 use super::memory_flash::MemoryFlash;
-use super::tiny_model::{self, CLASSES, PIXELS};
 use crate::format::CHECKSUM;
 use crate::protocol::{ModelInfo, PROTOCOL_VERSION, Refusal, Reply, Request};
+use crate::testing::{self, CLASSES, PIXELS, tiny_model};
 
 const IMAGE: [u8; PIXELS] = [1, 2, 3, 4];
 const INPUT: Request<'static> = Request::Input {
@@ -25,7 +25,7 @@ fn flash_with(model: &[u8]) -> MemoryFlash {
 
 /// Sends the requests to a board that has a model and returns what the last reply says.
 fn last_reply(requests: &[Request<'_>]) -> String {
-    let mut flash = flash_with(&tiny_model::build(0));
+    let mut flash = flash_with(&tiny_model(0, 0));
     let mut last = String::new();
     converse(&mut flash, 2, requests, |_, reply| {
         last = format!("{reply:?}")
@@ -39,7 +39,7 @@ fn refused(refusal: Refusal<'_>) -> String {
 
 #[test]
 fn hello_tells_what_the_board_is() {
-    let model = tiny_model::build(0);
+    let model = tiny_model(0, 0);
     let mut flash = flash_with(&model);
     converse(
         &mut flash,
@@ -57,7 +57,7 @@ fn hello_tells_what_the_board_is() {
                 identity: [0; 32],
                 length: model.len() as u32,
                 generation: 0,
-                arena_bytes: tiny_model::ARENA_BYTES as u32,
+                arena_bytes: testing::ARENA_BYTES as u32,
                 pixel_bytes: PIXELS as u32,
                 classes: CLASSES as u16,
                 operations: 2,
@@ -69,7 +69,7 @@ fn hello_tells_what_the_board_is() {
 
 #[test]
 fn an_inference_gives_logits_checksums_and_layers() {
-    let mut flash = flash_with(&tiny_model::build(5));
+    let mut flash = flash_with(&tiny_model(5, 0));
     let requests = [
         INPUT,
         Request::Run { digests: true },
@@ -204,7 +204,7 @@ fn a_request_of_a_later_version_is_refused() {
 
 #[test]
 fn a_repeated_request_is_answered_but_not_executed_again() {
-    let mut flash = flash_with(&tiny_model::build(0));
+    let mut flash = flash_with(&tiny_model(0, 0));
     let once = [frame(1, &INPUT), frame(2, &Request::Run { digests: false })].concat();
     let single = exchange(&mut flash, 2, &once);
     // Executed twice, the inference would lack its pixels.
@@ -216,7 +216,7 @@ fn a_repeated_request_is_answered_but_not_executed_again() {
 
 #[test]
 fn garbage_on_the_line_is_skipped() {
-    let mut flash = flash_with(&tiny_model::build(0));
+    let mut flash = flash_with(&tiny_model(0, 0));
     let clean = exchange(&mut flash, 2, &frame(1, &Request::Info));
     let garbage = [0x55; 5000];
     let line = [&garbage[..], &[0], &frame(1, &Request::Info), &garbage[..]].concat();

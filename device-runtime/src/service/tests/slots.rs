@@ -1,7 +1,7 @@
 use super::host::{converse, flash_requests, generation};
 use super::memory_flash::MemoryFlash;
-use super::tiny_model;
 use crate::protocol::{Refusal, Reply, Request};
+use crate::testing::tiny_model;
 
 fn flash(flash: &mut MemoryFlash, slots: u8, model: &[u8]) {
     converse(flash, slots, &flash_requests(model), |_, reply| {
@@ -23,7 +23,7 @@ fn the_newest_model_is_used() {
     let mut memory = MemoryFlash::new();
     assert_eq!(generation(&mut memory, 2), None);
     for expected in 0..5 {
-        flash(&mut memory, 2, &tiny_model::build(expected));
+        flash(&mut memory, 2, &tiny_model(expected, 0));
         assert_eq!(generation(&mut memory, 2), Some(expected as u32));
     }
 }
@@ -31,8 +31,8 @@ fn the_newest_model_is_used() {
 #[test]
 fn a_refused_model_leaves_the_old_one() {
     let mut memory = MemoryFlash::new();
-    flash(&mut memory, 2, &tiny_model::build(0));
-    let mut changed = tiny_model::build(1);
+    flash(&mut memory, 2, &tiny_model(0, 0));
+    let mut changed = tiny_model(1, 0);
     let last = changed.len() - 1;
     changed[last] ^= 1;
     let reply = commit(&mut memory, &changed);
@@ -43,7 +43,7 @@ fn a_refused_model_leaves_the_old_one() {
 #[test]
 fn a_model_that_is_too_large_is_refused_before_anything_is_erased() {
     let mut memory = MemoryFlash::new();
-    flash(&mut memory, 1, &tiny_model::build(0));
+    flash(&mut memory, 1, &tiny_model(0, 0));
     let capacity = MemoryFlash::BYTES as u32 - 64;
     let begin = Request::FlashBegin {
         length: capacity + 1,
@@ -62,7 +62,7 @@ fn a_model_that_is_too_large_is_refused_before_anything_is_erased() {
 #[test]
 fn an_incomplete_model_is_not_committed() {
     let mut memory = MemoryFlash::new();
-    let model = tiny_model::build(0);
+    let model = tiny_model(0, 0);
     let mut requests = flash_requests(&model);
     requests.remove(requests.len() - 2);
     converse(&mut memory, 2, &requests, |index, reply| {
@@ -80,7 +80,7 @@ fn an_incomplete_model_is_not_committed() {
 fn a_single_slot_is_reused() {
     let mut memory = MemoryFlash::new();
     for expected in 0..3 {
-        flash(&mut memory, 1, &tiny_model::build(expected));
+        flash(&mut memory, 1, &tiny_model(expected, 0));
         assert_eq!(generation(&mut memory, 1), Some(0), "model {expected}");
     }
 }
@@ -88,9 +88,9 @@ fn a_single_slot_is_reused() {
 #[test]
 fn wherever_the_power_fails_the_old_or_the_new_model_is_there() {
     let mut before = MemoryFlash::new();
-    flash(&mut before, 2, &tiny_model::build(0));
-    flash(&mut before, 2, &tiny_model::build(1));
-    let model = tiny_model::build(2);
+    flash(&mut before, 2, &tiny_model(0, 0));
+    flash(&mut before, 2, &tiny_model(1, 0));
+    let model = tiny_model(2, 0);
     let requests = flash_requests(&model);
     let mut seen = [0; 2];
     for power in 0.. {

@@ -1,13 +1,19 @@
-//! A packed file of two operations: pixels to values, values to two logits.
+//! A packed file for tests, small enough to be built by hand.
+
+use alloc::vec;
+use alloc::vec::Vec;
 
 use crate::format::{
     BLOB_ALIGNMENT, Blob, CHECKSUM, Golden, Header, Kind, MAGIC, Operation, PROLOGUE_BYTES,
     Storage, TensorSpec, VERSION, Weights,
 };
 
-pub(super) const PIXELS: usize = 4;
-pub(super) const CLASSES: usize = 2;
-pub(super) const ARENA_BYTES: usize = 32;
+/// Bytes of one image.
+pub const PIXELS: usize = 4;
+/// Number of classes.
+pub const CLASSES: usize = 2;
+/// Bytes of arena.
+pub const ARENA_BYTES: usize = 32;
 
 struct Blobs(Vec<u8>);
 
@@ -31,8 +37,10 @@ fn encoded(value: &impl serde::Serialize) -> Vec<u8> {
         .to_vec()
 }
 
-/// Class 0 is the sum of the pixels plus `bias`, class 1 is `bias`, in units of one logit.
-pub(super) fn build(bias: i64) -> Vec<u8> {
+/// A model of two operations: pixels to values, values to logits. Class 0 is the sum of the pixels
+/// plus `bias`, class 1 is `bias`. The identity is `identity` over and over, no SHA-256.
+#[must_use]
+pub fn tiny_model(bias: i64, identity: u8) -> Vec<u8> {
     let mut blobs = Blobs(Vec::new());
     let table: Vec<u8> = (0..256i16).flat_map(i16::to_le_bytes).collect();
     let values = TensorSpec {
@@ -83,10 +91,10 @@ pub(super) fn build(bias: i64) -> Vec<u8> {
         golden: Golden::default(),
     };
     let program = [encoded(&input_table), encoded(&logits)].concat();
-    assemble(&encoded(&header), &program, &blobs.0)
+    assemble(identity, &encoded(&header), &program, &blobs.0)
 }
 
-fn assemble(header: &[u8], program: &[u8], blobs: &[u8]) -> Vec<u8> {
+fn assemble(identity: u8, header: &[u8], program: &[u8], blobs: &[u8]) -> Vec<u8> {
     let mut file = vec![0; PROLOGUE_BYTES];
     file.extend(header);
     file.extend(program);
@@ -98,6 +106,7 @@ fn assemble(header: &[u8], program: &[u8], blobs: &[u8]) -> Vec<u8> {
     file[12..16].copy_from_slice(&length.to_le_bytes());
     file[16..20].copy_from_slice(&(header.len() as u32).to_le_bytes());
     file[20..24].copy_from_slice(&(program.len() as u32).to_le_bytes());
+    file[32..64].fill(identity);
     let checksum = CHECKSUM.checksum(&file[32..]);
     file[24..28].copy_from_slice(&checksum.to_le_bytes());
     file

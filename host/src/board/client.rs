@@ -1,0 +1,434 @@
+//! The host's end of the protocol.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use lowbit_runtime::protocol::{
+    FRAME_BYTES, FrameReader, HelloReply, InfoReply, ModelInfo, PROTOCOL_VERSION, Reply, Request,
+    TickUnit, encode, versions,
+};
+
+use super::Error;
+use super::transport::Transport;
+
+/// How often a waiting client looks whether the user wants to stop.
+const INTERRUPT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How patient a client is.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Time for ordinary requests.
+    pub timeout: Duration,
+    /// Time for an inference, and for erasing and checking a slot.
+    pub long_timeout: Duration,
+    /// How often a request is sent before the client gives up.
+    pub attempts: u32,
+    /// Set when the user wants to stop.
+    pub interrupted: Option<Arc<AtomicBool>>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(5),
+            long_timeout: Duration::from_secs(60),
+            attempts: 3,
+            interrupted: None,
+        }
+    }
+}
+
+/// What a board says about itself, see [`HelloReply`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Greeting {
+    /// Version of the runtime in its firmware.
+    pub runtime: String,
+    /// Name of the board.
+    pub board: String,
+    /// Processor core.
+    pub core: String,
+    /// Unit of [`Inference::ticks`].
+    pub tick: TickUnit,
+    /// Most bytes of data in a message.
+    pub chunk_bytes: usize,
+    /// Bytes of arena.
+    pub arena_bytes: u32,
+    /// Bytes reserved for the stack.
+    pub stack_bytes: u32,
+    /// Number of model slots.
+    pub slots: u8,
+    /// Bytes of the largest model that a slot holds.
+    pub slot_bytes: u32,
+    /// The model in use.
+    pub model: Option<ModelInfo>,
+}
+
+impl From<HelloReply<'_>> for Greeting {
+    fn from(hello: HelloReply<'_>) -> Self {
+        Self {
+            runtime: hello.runtime.to_owned(),
+            board: hello.board.to_owned(),
+            core: hello.core.to_owned(),
+            tick: hello.tick,
+            chunk_bytes: hello.chunk_bytes as usize,
+            arena_bytes: hello.arena_bytes,
+            stack_bytes: hello.stack_bytes,
+            slots: hello.slots,
+            slot_bytes: hello.slot_bytes,
+            model: hello.model,
+        }
+    }
+}
+
+/// The result of one inference on a board.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inference {
+    /// One per class, unit 2^-16.
+    pub logits: Vec<i32>,
+    /// Its duration in units of [`Greeting::tick`].
+    pub ticks: u64,
+}
+
+/// A conversation with a board.
+pub struct Client {
+    line: Line,
+    greeting: Greeting,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = formatter.debug_struct("Client");
+        shown
+            .field("greeting", &self.greeting)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Asks the board what it is.
+    ///
+    /// # Errors
+    /// If it does not answer, or speaks another version of the protocol.
+    pub fn connect(transport: Box<dyn Transport>, settings: Settings) -> Result<Self, Error> {
+        let mut line = Line {
+            transport,
+            settings,
+            sequence: 0,
+            frame: vec![0; FRAME_BYTES],
+            pending: Vec::new(),
+        };
+        let hello = Request::Hello {
+            protocol: PROTOCOL_VERSION,
+        };
+        let greeting = line.ask("hello", &hello, Duration::ZERO, |reply| match reply {
+            Reply::Hello(hello) if hello.chunk_bytes > 0 => Some(Greeting::from(hello)),
+            _ => None,
+        })?;
+        tracing::debug!(?greeting, "connected");
+        Ok(Self { line, greeting })
+    }
+
+    /// What the board said about itself, with the model that it has now.
+    #[must_use]
+    pub fn greeting(&self) -> &Greeting {
+        &self.greeting
+    }
+
+    /// Memory used on the board so far.
+    ///
+    /// # Errors
+    /// If the board does not answer.
+    pub fn info(&mut self) -> Result<InfoReply, Error> {
+        self.line.ask(
+            "info",
+            &Request::Info,
+            Duration::ZERO,
+            |reply| match reply {
+                Reply::Info(info) => Some(info),
+                _ => None,
+            },
+        )
+    }
+
+    /// Runs the model on one image, height x width x channels.
+    ///
+    /// # Errors
+    /// If the board refuses or does not answer.
+    pub fn infer(&mut self, pixels: &[u8]) -> Result<Inference, Error> {
+        self.infer_with(pixels, false)
+    }
+
+    /// Like [`infer`](Self::infer), and returns the checksum of every operation's output as well.
+    ///
+    /// # Errors
+    /// If the board refuses or does not answer.
+    pub fn infer_with_digests(&mut self, pixels: &[u8]) -> Result<(Inference, Vec<u32>), Error> {
+        let inference = self.infer_with(pixels, true)?;
+        let operations = self.greeting.model.map_or(0, |model| model.operations);
+        let mut digests: Vec<u32> = Vec::new();
+        while digests.len() < operations.into() {
+            let first = digests.len() as u16;
+            let request = Request::LayerDigests { first };
+            let words = self.words("layer checksums", &request, |reply| match reply {
+                Reply::LayerDigests { digests } => Some(digests.to_vec()),
+                _ => None,
+            })?;
+            digests.extend(words.iter().map(|&word| u32::from_le_bytes(word)));
+        }
+        Ok((inference, digests))
+    }
+
+    fn infer_with(&mut self, pixels: &[u8], digests: bool) -> Result<Inference, Error> {
+        self.send_pixels(pixels)?;
+        let long = self.line.settings.long_timeout;
+        let request = Request::Run { digests };
+        let (ticks, first) =
+            self.line
+                .ask("an inference", &request, long, |reply| match reply {
+                    Reply::Ran { ticks, logits } => Some((ticks, logits.to_vec())),
+                    _ => None,
+                })?;
+        let classes = self.greeting.model.map_or(0, |model| model.classes);
+        let mut logits: Vec<i32> = as_words(&first).map(i32::from_le_bytes).collect();
+        while logits.len() < classes.into() {
+            let request = Request::Logits {
+                first: logits.len() as u16,
+            };
+            let words = self.words("logits", &request, |reply| match reply {
+                Reply::Logits { logits } => Some(logits.to_vec()),
+                _ => None,
+            })?;
+            logits.extend(words.iter().map(|&word| i32::from_le_bytes(word)));
+        }
+        Ok(Inference { logits, ticks })
+    }
+
+    /// The output of operation `layer` for one image, in canonical order.
+    ///
+    /// # Errors
+    /// If the board refuses or does not answer.
+    pub fn read_layer(&mut self, pixels: &[u8], layer: u16) -> Result<Vec<u8>, Error> {
+        let long = self.line.settings.long_timeout;
+        let mut bytes = Vec::new();
+        loop {
+            self.send_pixels(pixels)?;
+            let request = Request::LayerRead {
+                layer,
+                offset: bytes.len() as u32,
+            };
+            let length = self
+                .line
+                .ask("a layer", &request, long, |reply| match reply {
+                    Reply::Layer { length, data } => {
+                        bytes.extend(data);
+                        let complete = bytes.len() >= length as usize;
+                        (complete || !data.is_empty()).then_some(length as usize)
+                    }
+                    _ => None,
+                })?;
+            if bytes.len() >= length {
+                return Ok(bytes);
+            }
+        }
+    }
+
+    /// Replaces the board's model with `bytes`, which must fit. `progress` learns how many bytes
+    /// have arrived.
+    pub(super) fn write_model(
+        &mut self,
+        bytes: &[u8],
+        checksum: u32,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<ModelInfo, Error> {
+        let long = self.line.settings.long_timeout;
+        let length = bytes.len() as u32;
+        let begin = Request::FlashBegin { length, checksum };
+        self.line.ask("room for the model", &begin, long, done)?;
+        let mut offset = 0;
+        for data in bytes.chunks(self.greeting.chunk_bytes) {
+            let write = Request::FlashWrite {
+                offset: offset as u32,
+                data,
+            };
+            self.line
+                .ask("a part of the model", &write, Duration::ZERO, done)?;
+            offset += data.len();
+            progress(offset);
+        }
+        let commit = Request::FlashCommit;
+        let info = self
+            .line
+            .ask("the model", &commit, long, |reply| match reply {
+                Reply::Committed(info) => Some(info),
+                _ => None,
+            })?;
+        self.greeting.model = Some(info);
+        Ok(info)
+    }
+
+    fn send_pixels(&mut self, pixels: &[u8]) -> Result<(), Error> {
+        let mut offset = 0;
+        for data in pixels.chunks(self.greeting.chunk_bytes) {
+            let input = Request::Input { offset, data };
+            self.line.ask("pixels", &input, Duration::ZERO, done)?;
+            offset += data.len() as u32;
+        }
+        Ok(())
+    }
+
+    /// A reply that must consist of at least one word of 4 bytes.
+    fn words(
+        &mut self,
+        name: &'static str,
+        request: &Request<'_>,
+        read: impl FnOnce(Reply<'_>) -> Option<Vec<u8>>,
+    ) -> Result<Vec<[u8; 4]>, Error> {
+        self.line.ask(name, request, Duration::ZERO, |reply| {
+            let words: Vec<_> = as_words(&read(reply)?).collect();
+            (!words.is_empty()).then_some(words)
+        })
+    }
+}
+
+fn done(reply: Reply<'_>) -> Option<()> {
+    (reply == Reply::Done).then_some(())
+}
+
+fn as_words(bytes: &[u8]) -> impl Iterator<Item = [u8; 4]> + '_ {
+    bytes.as_chunks::<4>().0.iter().copied()
+}
+
+/// Requests, repetitions and time-outs.
+struct Line {
+    transport: Box<dyn Transport>,
+    settings: Settings,
+    sequence: u16,
+    /// Memory of the frame that is being received.
+    frame: Vec<u8>,
+    /// Received but not looked at.
+    pending: Vec<u8>,
+}
+
+/// How an attempt ended that brought no reply.
+enum Failure {
+    Silence,
+    Garbage(String),
+}
+
+impl Line {
+    /// Sends a request until its reply comes, and reads that with `read`. Waits for
+    /// [`Settings::timeout`] or `patience`, whichever is longer.
+    fn ask<T>(
+        &mut self,
+        name: &'static str,
+        request: &Request<'_>,
+        patience: Duration,
+        read: impl FnOnce(Reply<'_>) -> Option<T>,
+    ) -> Result<T, Error> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let timeout = patience.max(self.settings.timeout);
+        let mut failure = Failure::Silence;
+        for attempt in 0..self.settings.attempts {
+            if attempt > 0 {
+                tracing::warn!(request = name, attempt, "no reply, asking again");
+            }
+            self.send(request)?;
+            match self.receive(Instant::now() + timeout)? {
+                Ok(message) => return self.understand(name, &message, read),
+                Err(Failure::Silence) => {}
+                Err(garbage) => failure = garbage,
+            }
+        }
+        let board = self.transport.describe();
+        Err(match failure {
+            Failure::Silence => Error::Silent {
+                board,
+                request: name,
+                attempts: self.settings.attempts,
+                seconds: timeout.as_secs_f64(),
+            },
+            Failure::Garbage(last) => Error::Garbage {
+                board,
+                request: name,
+                last,
+            },
+        })
+    }
+
+    fn send(&mut self, request: &Request<'_>) -> Result<(), Error> {
+        let (mut plain, mut frame) = ([0; FRAME_BYTES], [0; FRAME_BYTES + 1]);
+        // The zero byte in front ends whatever the board may have received before.
+        let encoded = encode(self.sequence, request, &mut plain, &mut frame[1..]);
+        let length = encoded.map_err(|_| Error::Unexpected {
+            board: self.transport.describe(),
+            request: "a request with that much data",
+        })?;
+        Ok(self.transport.send(&frame[..=length])?)
+    }
+
+    /// The message with the current sequence number. Older ones are skipped.
+    fn receive(&mut self, deadline: Instant) -> Result<Result<Vec<u8>, Failure>, Error> {
+        let mut garbage = None;
+        let mut reader = FrameReader::new(&mut self.frame);
+        loop {
+            let pending = std::mem::take(&mut self.pending);
+            for (index, &byte) in pending.iter().enumerate() {
+                match reader.push(byte) {
+                    Some(Ok(frame)) if frame.sequence == self.sequence => {
+                        let message = frame.message.to_vec();
+                        self.pending = pending[index + 1..].to_vec();
+                        return Ok(Ok(message));
+                    }
+                    Some(Err(error)) => garbage = Some(error.to_string()),
+                    Some(Ok(_)) | None => {}
+                }
+            }
+            let interrupted = self.settings.interrupted.as_ref();
+            if interrupted.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+                return Err(Error::Interrupted);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let failure = garbage.map_or(Failure::Silence, Failure::Garbage);
+                return Ok(Err(failure));
+            }
+            let wait = left.min(INTERRUPT_INTERVAL);
+            self.pending = self.transport.receive(wait)?.unwrap_or_default();
+        }
+    }
+
+    fn understand<T>(
+        &self,
+        name: &'static str,
+        message: &[u8],
+        read: impl FnOnce(Reply<'_>) -> Option<T>,
+    ) -> Result<T, Error> {
+        let board = || self.transport.describe();
+        if let Some((protocol, runtime)) = versions(message)
+            && protocol != PROTOCOL_VERSION
+        {
+            return Err(Error::Protocol {
+                board_protocol: protocol,
+                board_runtime: runtime.to_owned(),
+                host_runtime: lowbit_runtime::VERSION,
+            });
+        }
+        match postcard::from_bytes(message) {
+            Ok(Reply::Refused(refusal)) => Err(Error::Refused {
+                board: board(),
+                request: name,
+                reason: refusal.to_string(),
+            }),
+            Ok(reply) => read(reply).ok_or_else(|| Error::Unexpected {
+                board: board(),
+                request: name,
+            }),
+            Err(error) => Err(Error::Garbage {
+                board: board(),
+                request: name,
+                last: error.to_string(),
+            }),
+        }
+    }
+}

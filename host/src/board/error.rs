@@ -1,0 +1,143 @@
+//! What can go wrong between host and board.
+
+use lowbit_runtime::protocol::PROTOCOL_VERSION;
+
+use super::transport::TransportError;
+
+/// Why a board did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no line to the board, or no more.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The user wants to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// Nothing came back.
+    #[error(
+        "{board} does not answer: nothing came back for {request} in {attempts} attempts of {seconds} s"
+    )]
+    Silent {
+        /// The other end.
+        board: String,
+        /// What was asked.
+        request: &'static str,
+        /// How often.
+        attempts: u32,
+        /// How long each time.
+        seconds: f64,
+    },
+    /// Something came back, but no reply.
+    #[error("{board} answers {request} with garbage ({last}): wrong firmware, or a bad line")]
+    Garbage {
+        /// The other end.
+        board: String,
+        /// What was asked.
+        request: &'static str,
+        /// What is wrong with the last thing that came.
+        last: String,
+    },
+    /// The two sides do not speak the same language.
+    #[error(
+        "the board speaks protocol {board_protocol} (runtime {board_runtime}), this program \
+         protocol {PROTOCOL_VERSION} (runtime {host_runtime}): update the {}",
+        if *.board_protocol < PROTOCOL_VERSION { "board's firmware" } else { "program" }
+    )]
+    Protocol {
+        /// The board's version of the protocol.
+        board_protocol: u16,
+        /// The board's runtime.
+        board_runtime: String,
+        /// Our runtime.
+        host_runtime: &'static str,
+    },
+    /// The board says no.
+    #[error("{board} refuses {request}: {reason}")]
+    Refused {
+        /// The other end.
+        board: String,
+        /// What was asked.
+        request: &'static str,
+        /// The board's words.
+        reason: String,
+    },
+    /// A reply of the wrong kind, or with numbers that cannot be.
+    #[error("{board} answers {request} with something else")]
+    Unexpected {
+        /// The other end.
+        board: String,
+        /// What was asked.
+        request: &'static str,
+    },
+    /// The bytes are no packed model.
+    #[error("not a usable model: {0}")]
+    Model(#[from] lowbit_runtime::format::Error),
+    /// The model does not fit into the flash.
+    #[error(
+        "the model has {model} bytes, a slot of `{board}` holds {slot}: {} bytes too many; \
+         largest part: `{}` with {} bytes",
+        model - slot, largest.name, largest.bytes
+    )]
+    SlotTooSmall {
+        /// The board.
+        board: String,
+        /// Bytes of the model.
+        model: u64,
+        /// Bytes of a slot.
+        slot: u64,
+        /// The layer with most parameters.
+        largest: ModelPart,
+    },
+    /// The model does not fit into the memory.
+    #[error(
+        "the model needs an arena of {model} bytes, `{board}` has {arena}: {} bytes too many; \
+         largest part: `{}` with {} bytes",
+        model - arena, largest.name, largest.bytes
+    )]
+    ArenaTooSmall {
+        /// The board.
+        board: String,
+        /// Bytes that the model needs.
+        model: u64,
+        /// Bytes that there are.
+        arena: u64,
+        /// The layer that needs most memory at once.
+        largest: ModelPart,
+    },
+    /// The board has another model.
+    #[error("the board has {} instead of model {expected}", found.as_deref().map_or("no model".into(), |found| format!("model {found}")))]
+    OtherModel {
+        /// Start of the identity expected.
+        expected: String,
+        /// Start of the identity found.
+        found: Option<String>,
+    },
+    /// Images that the model cannot take.
+    #[error("the images have {found} bytes, the model takes {expected}")]
+    ImageSize {
+        /// Bytes of the model's input.
+        expected: usize,
+        /// Bytes of an image.
+        found: usize,
+    },
+    /// Nothing to verify with.
+    #[error("there is no image to verify with")]
+    NoImages,
+}
+
+impl Error {
+    /// Whether the board and the program work, but the model does not fit.
+    #[must_use]
+    pub fn does_not_fit(&self) -> bool {
+        matches!(self, Self::SlotTooSmall { .. } | Self::ArenaTooSmall { .. })
+    }
+}
+
+/// A layer and what it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelPart {
+    /// Its name.
+    pub name: String,
+    /// Bytes of flash or of memory.
+    pub bytes: u64,
+}

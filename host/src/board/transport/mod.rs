@@ -1,0 +1,90 @@
+//! Ways to exchange bytes with a board.
+
+mod in_process;
+mod memory_flash;
+mod qemu;
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+pub use in_process::InProcess;
+pub use qemu::QemuProcess;
+
+/// A line to a board.
+pub trait Transport: Send {
+    /// Sends all bytes.
+    ///
+    /// # Errors
+    /// If the line is closed.
+    fn send(&mut self, bytes: &[u8]) -> Result<(), TransportError>;
+
+    /// Waits for bytes; `None` if none came in time.
+    ///
+    /// # Errors
+    /// If the line is closed.
+    fn receive(&mut self, timeout: Duration) -> Result<Option<Vec<u8>>, TransportError>;
+
+    /// What is at the other end, for messages.
+    fn describe(&self) -> String;
+}
+
+/// Why there is no line, or no more.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// The emulator is not installed.
+    #[error(
+        "`{program}` is not installed: run `scripts/setup`, or install it with your package \
+         manager (Debian and Ubuntu: `apt-get install {program}`, Fedora: `dnf install {program}`, \
+         macOS: `brew install qemu`)"
+    )]
+    NoEmulator {
+        /// The program.
+        program: String,
+    },
+    /// A program cannot be started.
+    #[error("cannot start `{program}`: {source}")]
+    Start {
+        /// The program.
+        program: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The board cannot be emulated.
+    #[error("`{board}` cannot be emulated: its `board.toml` has no section `qemu`")]
+    NotEmulated {
+        /// The board.
+        board: String,
+    },
+    /// A file or directory cannot be read or written.
+    #[error(transparent)]
+    State(#[from] std::io::Error),
+    /// Another process uses the same emulated flash.
+    #[error("the emulated flash `{path}` is in use by another process")]
+    Busy {
+        /// The lock.
+        path: PathBuf,
+    },
+    /// The other end is gone.
+    #[error("{what} stopped: {reason}")]
+    Closed {
+        /// The other end.
+        what: String,
+        /// Its last words.
+        reason: String,
+    },
+}
+
+/// Waits for the next bytes that a reading thread sends. `Err` if the thread has ended.
+fn receive_bytes(
+    receiver: &Receiver<Vec<u8>>,
+    timeout: Duration,
+) -> Result<Option<Vec<u8>>, Disconnected> {
+    match receiver.recv_timeout(timeout) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(RecvTimeoutError::Timeout) => Ok(None),
+        Err(RecvTimeoutError::Disconnected) => Err(Disconnected),
+    }
+}
+
+struct Disconnected;
