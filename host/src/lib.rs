@@ -11,6 +11,7 @@
 pub mod board;
 pub mod data;
 
+pub mod demo;
 pub mod dfq;
 pub mod graph;
 pub mod import;
@@ -18,4 +19,5 @@ pub mod lower;
 pub mod nn;
 pub mod pack;
 pub mod report;
+pub mod summary;
 pub mod zoo;

@@ -616,7 +616,7 @@ impl Builder<'_> {
         };
         let step = self.operations.steps.len();
         let elements = channels * height * width;
-        let bytes = elements * storage.bytes() as usize;
+        let bytes = elements * storage.bytes();
         self.operations.blocks.push(Block {
             bytes,
             first_step: step,
