@@ -15,6 +15,7 @@ pub mod demo;
 pub mod dfq;
 pub mod graph;
 pub mod import;
+pub mod integer;
 pub mod lower;
 pub mod nn;
 pub mod pack;

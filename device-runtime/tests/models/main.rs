@@ -1,0 +1,6 @@
+//! Packed networks from end to end: file, check, engine and kernels.
+
+mod hostile;
+mod operators;
+mod reading;
+mod support;

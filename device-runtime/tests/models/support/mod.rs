@@ -1,0 +1,10 @@
+//! Random networks with the results they must give.
+
+mod file;
+mod network;
+mod random;
+mod reference;
+
+pub(crate) use file::{File, seal};
+pub(crate) use network::{ConvCase, Element, Network, Shortcut};
+pub(crate) use random::Random;

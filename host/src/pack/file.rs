@@ -1,0 +1,86 @@
+//! Bytes of a packed file, see [`lowbit_runtime::format`].
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use lowbit_runtime::format::{
+    BLOB_ALIGNMENT, CHECKSUM, Golden, Header, MAGIC, Operation, PROLOGUE_BYTES, VERSION,
+};
+use sha2::{Digest, Sha256};
+
+use super::Error;
+use crate::lower::{Blobs, Program};
+
+/// Lays out header, program and blobs and puts the prologue in front of them.
+pub(super) fn assemble(program: &Program, blobs: &Blobs, golden: Golden) -> Result<Vec<u8>, Error> {
+    let header = postcard::to_allocvec(&Header {
+        name: &program.name,
+        input: program.input,
+        pixels: program.pixels,
+        classes: program.classes,
+        operations: program.steps.len() as u16,
+        arena_bytes: program.arena_bytes,
+        golden,
+    })?;
+    let operations = encode_steps(program)?;
+    let mut file = vec![0; PROLOGUE_BYTES];
+    file.extend_from_slice(&header);
+    file.extend_from_slice(&operations);
+    file.resize(file.len().next_multiple_of(BLOB_ALIGNMENT), 0);
+    file.extend_from_slice(blobs.as_bytes());
+    let length = u32::try_from(file.len()).map_err(|_| Error::TooLarge { bytes: file.len() })?;
+
+    // The checksum covers the identity, so it comes last.
+    let identity = Sha256::digest(&file[PROLOGUE_BYTES..]);
+    file[32..64].copy_from_slice(&identity);
+    file[0..8].copy_from_slice(&MAGIC);
+    file[8..10].copy_from_slice(&VERSION.to_le_bytes());
+    file[12..16].copy_from_slice(&length.to_le_bytes());
+    file[16..20].copy_from_slice(&(header.len() as u32).to_le_bytes());
+    file[20..24].copy_from_slice(&(operations.len() as u32).to_le_bytes());
+    let checksum = CHECKSUM.checksum(&file[32..]);
+    file[24..28].copy_from_slice(&checksum.to_le_bytes());
+    Ok(file)
+}
+
+fn encode_steps(program: &Program) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    for step in &program.steps {
+        let operation = Operation {
+            name: &step.name,
+            kind: step.kind,
+            output: step.output,
+        };
+        bytes.extend_from_slice(&postcard::to_allocvec(&operation)?);
+    }
+    Ok(bytes)
+}
+
+/// Writes `bytes` to `path`: a reader sees the old file or the whole new one, even if the power
+/// fails in between.
+///
+/// # Errors
+/// If the folder does not exist or cannot be written.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let named = |error: io::Error| {
+        io::Error::new(
+            error.kind(),
+            format!("cannot write `{}`: {error}", path.display()),
+        )
+    };
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(folder).map_err(named)?;
+    file.write_all(bytes).map_err(named)?;
+    file.as_file().sync_all().map_err(named)?;
+    file.persist(path).map_err(|error| named(error.error))?;
+    Ok(())
+}
