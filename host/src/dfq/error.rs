@@ -1,5 +1,9 @@
 //! What can go wrong while a network is quantized without data.
 
+use std::path::PathBuf;
+
+use crate::{graph::NodeId, nn};
+
 /// Result of this module.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -46,6 +50,64 @@ pub enum Error {
         /// Upper end.
         max: f32,
     },
+    /// A quantizer that has to quantize before it has seen a tensor.
+    #[error("the activation range behind node {} has seen no images", .0.0)]
+    NothingObserved(NodeId),
+    /// A teacher without BatchNorm.
+    #[error("network `{0}` has no BatchNorm, whose statistics stand in for the training data")]
+    NoStatistics(String),
+    /// A backward pass that left out what was asked of it.
+    #[error("the backward pass gave no gradient of the images")]
+    NoGradient,
+    /// A loss that is no finite number.
+    #[error("{term} is {value}")]
+    NotFinite {
+        /// Which loss.
+        term: &'static str,
+        /// What it is.
+        value: f64,
+    },
+    /// An iteration that failed.
+    #[error("epoch {epoch}, iteration {iteration}: {source}")]
+    Iteration {
+        /// Counted from 0.
+        epoch: usize,
+        /// Within the epoch, counted from 0.
+        iteration: usize,
+        /// What failed.
+        source: Box<Error>,
+    },
+    /// A settings file that cannot be understood.
+    #[error("{}: {error}", path.display())]
+    ConfigFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: Box<toml::de::Error>,
+    },
+    /// A checkpoint that lacks something or has it in another form.
+    #[error("checkpoint: `{name}` is missing or not as expected ({expected})")]
+    Checkpoint {
+        /// What is missing.
+        name: String,
+        /// What it should be.
+        expected: String,
+    },
+    /// Settings that cannot be written as text.
+    #[error("settings: {0}")]
+    WriteConfig(#[from] toml::ser::Error),
+    /// Metrics that cannot be written as text.
+    #[error("metrics: {0}")]
+    WriteMetrics(#[from] serde_json::Error),
+    /// A file that is no archive of tensors, or tensors that cannot be one.
+    #[error("tensor archive: {0}")]
+    Archive(#[from] safetensors::SafeTensorError),
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] std::io::Error),
+    /// The float engine failed.
+    #[error(transparent)]
+    Network(#[from] nn::Error),
     /// A tensor operation failed.
     #[error("tensor operation: {0}")]
     Tensor(#[from] candle_core::Error),

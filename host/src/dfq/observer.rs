@@ -1,12 +1,10 @@
 //! Running ranges of activations.
 
-use serde::{Deserialize, Serialize};
-
 /// Weight of the past in the running average.
 const DECAY: f64 = 0.9;
 
 /// How the average's start at zero is corrected for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StartCorrection {
     /// The average divided by the sum of its weights, as in Adam: right from the first batch.
     #[default]
@@ -17,7 +15,7 @@ pub enum StartCorrection {
 }
 
 /// Running minimum and maximum of one tensor over the batches seen.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RangeObserver {
     correction: StartCorrection,
     min: f64,
@@ -54,6 +52,20 @@ impl RangeObserver {
     #[must_use]
     pub fn range(&self) -> Option<(f64, f64)> {
         (self.remaining < 1.0).then(|| self.average())
+    }
+
+    /// Numbers that [`RangeObserver::set_state`] continues from.
+    pub(super) fn state(&self) -> [f64; 3] {
+        [self.min, self.max, self.remaining]
+    }
+
+    pub(super) fn set_state(&mut self, [min, max, remaining]: [f64; 3]) {
+        *self = Self {
+            min,
+            max,
+            remaining,
+            ..*self
+        };
     }
 
     fn average(&self) -> (f64, f64) {

@@ -14,9 +14,9 @@ const CHUNK: usize = 1 << 14;
 pub struct Adam {
     /// Step size.
     pub learning_rate: f64,
-    steps: i32,
-    first: Vec<Vec<f32>>,
-    second: Vec<Vec<f32>>,
+    pub(super) steps: i32,
+    pub(super) first: Vec<Vec<f32>>,
+    pub(super) second: Vec<Vec<f32>>,
 }
 
 impl Adam {
@@ -80,7 +80,7 @@ pub struct Nesterov {
     momentum: f32,
     weight_decay: f32,
     /// Empty before the first step, whose gradient is the first momentum.
-    velocity: Vec<Vec<f32>>,
+    pub(super) velocity: Vec<Vec<f32>>,
 }
 
 impl Nesterov {

@@ -86,18 +86,23 @@ impl LinearQuantizer {
         values.iter().map(|&value| self.code(value)).collect()
     }
 
-    /// Replaces every value by what its code stands for.
-    pub fn fake_quantize(&self, values: &mut [f32]) {
-        values
+    /// What the codes of `values` stand for. A NaN stays one.
+    #[must_use]
+    pub fn fake_quantized(&self, values: &[f32]) -> Vec<f32> {
+        let mut quantized = vec![0.0; values.len()];
+        quantized
             .par_chunks_mut(CHUNK)
-            .for_each(|chunk| self.fake_quantize_chunk(chunk));
+            .zip(values.par_chunks(CHUNK))
+            .for_each(|(quantized, values)| self.fake_quantize_into(quantized, values));
+        quantized
     }
 
-    fn fake_quantize_chunk(&self, values: &mut [f32]) {
+    fn fake_quantize_into(&self, quantized: &mut [f32], values: &[f32]) {
         let half = half_codes(self.bits);
         let zero_point = self.zero_point + half;
-        for value in values {
-            *value = (round_code(self.scale * *value - zero_point, half) + zero_point) / self.scale;
+        for (quantized, value) in quantized.iter_mut().zip(values) {
+            let code = round_code(self.scale * value - zero_point, half);
+            *quantized = (code + zero_point) / self.scale;
         }
     }
 }
@@ -151,14 +156,31 @@ pub fn quantize_weight(weight: &Tensor, bits: u8) -> Result<QuantizedWeight> {
 /// [`Error::Bits`] for a width other than 2 to 8.
 pub fn fake_quantize_weight(weight: &Tensor, bits: u8) -> Result<Tensor> {
     check_bits(bits)?;
-    let mut values = weight.flatten_all()?.to_vec1::<f32>()?;
+    let values = weight.flatten_all()?.to_vec1::<f32>()?;
     let size = channel_size(weight)?;
-    let channels_at_once = CHUNK.div_ceil(size);
-    values
+    let mut quantized = vec![0.0; values.len()];
+    quantized
         .par_chunks_mut(size)
-        .with_min_len(channels_at_once)
-        .for_each(|channel| channel_quantizer(bits, channel).fake_quantize_chunk(channel));
-    Ok(Tensor::from_vec(values, weight.shape(), weight.device())?)
+        .zip(values.par_chunks(size))
+        .with_min_len(CHUNK.div_ceil(size))
+        .for_each(|(quantized, values)| {
+            channel_quantizer(bits, values).fake_quantize_into(quantized, values);
+        });
+    Ok(Tensor::from_vec(
+        quantized,
+        weight.shape(),
+        weight.device(),
+    )?)
+}
+
+/// Least and greatest value of a tensor, found in parallel; see [`range`].
+#[must_use]
+pub fn parallel_range(values: &[f32]) -> (f32, f32) {
+    let nothing = || (f32::INFINITY, f32::NEG_INFINITY);
+    values
+        .par_chunks(CHUNK)
+        .map(range)
+        .reduce(nothing, |a, b| (smaller(a.0, b.0), larger(a.1, b.1)))
 }
 
 fn channel_quantizer(bits: u8, values: &[f32]) -> LinearQuantizer {
@@ -335,7 +357,7 @@ mod tests {
                 let zero_point = unsigned_zero_point(&golden.f32(&key("zero_point")), bits);
                 assert_eq!([quantizer.scale], golden.f32(&key("scale"))[..]);
                 assert_eq!([quantizer.zero_point], zero_point[..]);
-                let mut values = golden.f32(&format!("{case}.x"));
+                let values = golden.f32(&format!("{case}.x"));
                 let codes = quantizer.codes(&values);
                 assert_eq!(
                     codes,
@@ -343,10 +365,10 @@ mod tests {
                     "{}",
                     key("codes")
                 );
-                quantizer.fake_quantize(&mut values);
-                assert_close(&key("deq"), &values, &golden.f32(&key("deq")), 0.0, 1e-6);
+                let quantized = quantizer.fake_quantized(&values);
+                assert_close(&key("deq"), &quantized, &golden.f32(&key("deq")), 0.0, 1e-6);
                 let looked_up: Vec<f32> = codes.iter().map(|&code| quantizer.value(code)).collect();
-                assert_eq!(looked_up, values);
+                assert_eq!(looked_up, quantized);
             }
         }
     }

@@ -5,6 +5,8 @@
 //! ```
 //! over the `L` BatchNorm nodes of the teacher, with the biased variance of the batch.
 
+use crate::nn::executor::ChannelGradient;
+
 /// Statistics of one BatchNorm input beside those of the training data, one number per channel.
 #[derive(Debug, Clone, Copy)]
 pub struct LayerStatistics<'a> {
@@ -20,18 +22,9 @@ pub struct LayerStatistics<'a> {
     pub values_per_channel: usize,
 }
 
-/// Gradient of the loss with respect to one BatchNorm input `x`: `offset[c] + slope[c] * x`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LayerGradient {
-    /// One number per channel.
-    pub offset: Vec<f32>,
-    /// One number per channel.
-    pub slope: Vec<f32>,
-}
-
-/// The loss, and the gradient of `weight` times the loss for every layer.
+/// The loss, and the gradient of `weight` times the loss with respect to every layer's input.
 #[must_use]
-pub fn batch_norm_loss(layers: &[LayerStatistics<'_>], weight: f64) -> (f64, Vec<LayerGradient>) {
+pub fn batch_norm_loss(layers: &[LayerStatistics<'_>], weight: f64) -> (f64, Vec<ChannelGradient>) {
     let per_layer = 1.0 / layers.len() as f64;
     let value = layers
         .iter()
@@ -54,7 +47,7 @@ fn mean_square_difference(a: &[f32], b: &[f32]) -> f64 {
     squares.sum::<f64>() / a.len() as f64
 }
 
-fn layer_gradient(layer: &LayerStatistics<'_>, weight: f64) -> LayerGradient {
+fn layer_gradient(layer: &LayerStatistics<'_>, weight: f64) -> ChannelGradient {
     let channels = layer.mean.len();
     let factor = weight / (channels * layer.values_per_channel) as f64;
     let (offset, slope) = (0..channels)
@@ -65,7 +58,7 @@ fn layer_gradient(layer: &LayerStatistics<'_>, weight: f64) -> LayerGradient {
             (offset as f32, (factor * of_var) as f32)
         })
         .unzip();
-    LayerGradient { offset, slope }
+    ChannelGradient { offset, slope }
 }
 
 fn difference(a: f32, b: f32) -> f64 {

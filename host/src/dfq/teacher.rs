@@ -1,0 +1,111 @@
+//! The full-precision network, frozen.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+
+use super::{
+    Error, Result,
+    statistics::{LayerStatistics, batch_norm_loss},
+};
+use crate::{
+    graph::{Graph, NodeId, Op},
+    nn::executor::{
+        self, BatchNormInput, BatchStatistics, ChannelGradient, Forward, ForwardOptions, Wanted,
+    },
+};
+
+/// The full-precision network, frozen, with the statistics of its training data at hand.
+#[derive(Debug, Clone)]
+pub struct Teacher {
+    graph: Graph,
+    /// Mean and variance of every BatchNorm node, in the order of the nodes.
+    running: Vec<(Vec<f32>, Vec<f32>)>,
+}
+
+impl Teacher {
+    /// # Errors
+    /// [`Error::NoStatistics`] if the network has no BatchNorm to learn the data from.
+    pub fn new(graph: Graph) -> Result<Self> {
+        let mut running = Vec::new();
+        for node in &graph.nodes {
+            if let Op::BatchNorm(norm) = &node.op {
+                running.push((norm.running_mean.to_vec1()?, norm.running_var.to_vec1()?));
+            }
+        }
+        if running.is_empty() {
+            return Err(Error::NoStatistics(graph.name));
+        }
+        Ok(Self { graph, running })
+    }
+
+    /// The network.
+    #[must_use]
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Logits of `images`, with the statistics of all BatchNorm inputs.
+    ///
+    /// # Errors
+    /// If the images do not fit the network.
+    pub fn forward(&self, images: &Tensor) -> Result<Forward> {
+        let options = ForwardOptions {
+            batch_statistics: BatchStatistics::Running,
+            keep_for_backward: true,
+            record_batch_norm_inputs: true,
+        };
+        Ok(executor::forward(&self.graph, images, options, &mut ())?)
+    }
+
+    /// Distance of the statistics of `forward` from those of the training data, and the gradient of
+    /// `weight` times that.
+    #[must_use]
+    pub fn statistics_loss(
+        &self,
+        forward: &Forward,
+        weight: f64,
+    ) -> (f64, BTreeMap<NodeId, ChannelGradient>) {
+        let inputs = forward.batch_norm_inputs();
+        let layers: Vec<LayerStatistics<'_>> = inputs
+            .iter()
+            .zip(&self.running)
+            .map(|(input, (running_mean, running_var))| LayerStatistics {
+                mean: &input.mean,
+                var: &input.var,
+                running_mean,
+                running_var,
+                values_per_channel: self.values_per_channel(forward, input),
+            })
+            .collect();
+        let (value, gradients) = batch_norm_loss(&layers, weight);
+        let nodes = inputs.iter().map(|input| input.node);
+        (value, nodes.zip(gradients).collect())
+    }
+
+    /// Values per channel in what a BatchNorm node read; 0 if `forward` did not keep it.
+    fn values_per_channel(&self, forward: &Forward, input: &BatchNormInput) -> usize {
+        let read = self.graph.nodes[input.node.0].inputs.first();
+        let value = read.and_then(|&node| forward.value(node));
+        value.map_or(0, |value| value.elem_count() / input.mean.len())
+    }
+
+    /// Gradient of the images for the gradient `grad` of the logits and `extra` gradients of
+    /// BatchNorm inputs.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub fn image_gradient(
+        &self,
+        forward: &Forward,
+        grad: &Tensor,
+        extra: &BTreeMap<NodeId, ChannelGradient>,
+    ) -> Result<Tensor> {
+        let wanted = Wanted {
+            input: true,
+            parameters: false,
+        };
+        let gradients = executor::backward(&self.graph, forward, grad, wanted, extra)?;
+        gradients.input.ok_or(Error::NoGradient)
+    }
+}
