@@ -1,0 +1,122 @@
+//! `lowbit eval`.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use lowbit_host::data::{Dataset, Source};
+use lowbit_host::graph::Graph;
+use lowbit_host::integer::IntegerNetwork;
+use serde::Serialize;
+
+use super::Context;
+use super::failure::{Failure, Outcome};
+use super::model::{self, Origin};
+use super::output::{Output, table};
+
+const EXAMPLES: &str = "\
+Examples:
+  lowbit eval model.lowbit --data cifar10:test_batch.bin
+  lowbit eval model.lowbit --data shapes --limit 200 --min-top1 80
+  lowbit eval runs/w4a4 --float --data cifar10:test_batch.bin
+  lowbit eval runs/w4a4 --fake-quant --data cifar10:test_batch.bin --json
+
+A packed file is run with the board's own integer arithmetic. --float and --fake-quant evaluate the
+float network and the trained network before lowering; they need the run that the file comes from.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// A packed file, or the directory of a run
+    model: PathBuf,
+    /// Labelled images
+    #[arg(long, value_name = "DATA")]
+    data: Source,
+    /// Use only the first N images
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Evaluate the float network that the run started from
+    #[arg(long, conflicts_with = "fake_quant")]
+    float: bool,
+    /// Evaluate the trained network with fake quantization, in floating point
+    #[arg(long)]
+    fake_quant: bool,
+    /// Exit with 1 if the accuracy is below this many percent
+    #[arg(long, value_name = "PERCENT")]
+    min_top1: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    arithmetic: &'static str,
+    top1: f64,
+    images: usize,
+    images_per_second: f64,
+}
+
+pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
+    let data = model::load_images(&arguments.data, arguments.limit)?;
+    let start = Instant::now();
+    let (arithmetic, top1, seconds) = if arguments.float || arguments.fake_quant {
+        let run = run_directory(&arguments.model)?;
+        let (name, top1) = floating_point(context.output, &run, arguments.float, &data)?;
+        (name, top1, start.elapsed().as_secs_f64())
+    } else {
+        integers(context.output, &arguments.model, &data)?
+    };
+    let images = data.len();
+    let report = Report { arithmetic, top1, images, images_per_second: images as f64 / seconds };
+    context.output.result(&report, || text(&report))?;
+    Ok(model::judge(context.output, Some(top1), arguments.min_top1))
+}
+
+fn integers(
+    output: Output,
+    path: &Path,
+    data: &Dataset,
+) -> Result<(&'static str, f64, f64), Failure> {
+    if path.is_dir() {
+        return Err(Failure::new(format!("`{}` is a run, not a packed file", path.display()))
+            .hint("pack it with `lowbit pack`, or add --float or --fake-quant"));
+    }
+    let packed = model::read_packed(path)?;
+    let network = IntegerNetwork::new(&packed)?;
+    let bar = output.bar(data.len() as u64, "integers");
+    let evaluation = network.evaluate_with(data, None, || bar.inc(1))?;
+    bar.finish_and_clear();
+    Ok(("integer", evaluation.top1(), evaluation.duration.as_secs_f64()))
+}
+
+fn floating_point(
+    output: Output,
+    run: &Path,
+    float: bool,
+    data: &Dataset,
+) -> Result<(&'static str, f64), Failure> {
+    if float {
+        let teacher = Graph::load(&model::teacher_path(run))?;
+        return Ok(("float", model::float_top1(output, &teacher, data)?));
+    }
+    let student = model::load_student(run)?;
+    Ok(("fake-quant", model::fake_quantized_top1(output, &student, data)?))
+}
+
+/// The run itself, or the one that a packed file comes from.
+fn run_directory(path: &Path) -> Result<PathBuf, Failure> {
+    if path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let packed = model::read_packed(path)?;
+    Origin::find(path, &packed)?.ok_or_else(|| {
+        Failure::new(format!("the run that `{}` comes from is not known", path.display()))
+            .hint("give the run's directory instead of the packed file")
+    })
+}
+
+fn text(report: &Report) -> String {
+    table(&[
+        ("arithmetic", report.arithmetic.to_owned()),
+        ("top-1", format!("{:.2} % of {} images", report.top1, report.images)),
+        ("speed", format!("{:.0} images/s", report.images_per_second)),
+    ])
+}

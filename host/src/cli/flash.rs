@@ -1,0 +1,84 @@
+//! `lowbit flash`.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use lowbit_host::board::{Client, ModelInfo};
+use serde::Serialize;
+
+use super::Context;
+use super::failure::{Failure, Outcome};
+use super::link::{LinkArguments, explain};
+use super::model;
+use super::output::{Output, grouped, table};
+
+const EXAMPLES: &str = "\
+Examples:
+  lowbit flash --board mps2-an386 model.lowbit
+  lowbit flash --board mps2-an386 --state /tmp/boards model.lowbit";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    link: LinkArguments,
+    /// A packed file
+    model: PathBuf,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    board: String,
+    core: String,
+    model_bytes: usize,
+    identity: String,
+    /// Whether the board had this model already.
+    unchanged: bool,
+    seconds: f64,
+}
+
+pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
+    let packed = model::read_packed(&arguments.model)?;
+    let mut client = arguments.link.connect(context)?;
+    let before = client.greeting().model.clone();
+    let start = Instant::now();
+    let info = write(context.output, &mut client, &packed)?;
+    let greeting = client.greeting();
+    let report = Report {
+        board: greeting.board.clone(),
+        core: greeting.core.clone(),
+        model_bytes: packed.len(),
+        identity: info.identity.iter().map(|byte| format!("{byte:02x}")).collect(),
+        unchanged: before.is_some_and(|before| before.identity == info.identity),
+        seconds: start.elapsed().as_secs_f64(),
+    };
+    context.output.result(&report, || text(&report))?;
+    Ok(Outcome::Done)
+}
+
+/// Makes `packed` the board's model.
+pub(crate) fn write(
+    output: Output,
+    client: &mut Client,
+    packed: &[u8],
+) -> Result<ModelInfo, Failure> {
+    let bar = output.bar(packed.len() as u64, "writing");
+    let written = client.flash(packed, &mut |bytes| bar.set_position(bytes as u64));
+    bar.finish_and_clear();
+    written.map_err(explain)
+}
+
+fn text(report: &Report) -> String {
+    let done = if report.unchanged {
+        "the board had this model already".to_owned()
+    } else {
+        let bytes = grouped(report.model_bytes as u64);
+        format!("{bytes} bytes written and checked in {:.1} s", report.seconds)
+    };
+    table(&[
+        ("board", format!("{} ({})", report.board, report.core)),
+        ("model", done),
+        ("identity", report.identity.clone()),
+    ])
+}

@@ -1,0 +1,93 @@
+//! `lowbit inspect`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use lowbit_host::summary::{self, Layer};
+use lowbit_runtime::format::Model;
+use serde::Serialize;
+
+use super::Context;
+use super::failure::{Failure, Outcome};
+use super::model;
+use super::output::{columns, grouped, table};
+
+const EXAMPLES: &str = "\
+Examples:
+  lowbit inspect model.lowbit
+  lowbit inspect model.lowbit --json";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// A packed file
+    model: PathBuf,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    name: String,
+    identity: String,
+    input: [u16; 3],
+    classes: u16,
+    macs: u64,
+    model_bytes: usize,
+    arena_bytes: u32,
+    golden_images: u16,
+    layers: Vec<Layer>,
+}
+
+pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
+    let packed = model::read_packed(&arguments.model)?;
+    let model = Model::new_checked(&packed)?;
+    let layers = summary::layers(&model);
+    let header = model.header();
+    let report = Report {
+        name: header.name.to_owned(),
+        identity: model::identity(&packed)?,
+        input: header.input,
+        classes: header.classes,
+        macs: layers.iter().map(|layer| layer.macs).sum(),
+        model_bytes: packed.len(),
+        arena_bytes: header.arena_bytes,
+        golden_images: header.golden.images,
+        layers,
+    };
+    context.output.result(&report, || text(&report))?;
+    Ok(Outcome::Done)
+}
+
+fn text(report: &Report) -> String {
+    let head = table(&[
+        ("network", report.name.clone()),
+        ("identity", report.identity.clone()),
+        ("input", size(report.input)),
+        ("classes", report.classes.to_string()),
+        ("MACs", grouped(report.macs)),
+        ("file", format!("{} bytes", grouped(report.model_bytes as u64))),
+        ("arena", format!("{} bytes", grouped(report.arena_bytes.into()))),
+    ]);
+    let bits = |bits: Option<u8>| bits.map_or_else(|| "-".to_owned(), |bits| bits.to_string());
+    let rows = report.layers.iter().map(|layer| {
+        vec![
+            layer.name.clone(),
+            layer.op.clone(),
+            size(layer.output),
+            bits(layer.weight_bits),
+            bits(layer.activation_bits),
+            grouped(layer.macs),
+            grouped(layer.weight_bytes),
+            grouped(layer.output_bytes),
+            grouped(layer.arena_offset.into()),
+            grouped(layer.scratch_bytes.into()),
+        ]
+    });
+    let header = [
+        "layer", "op", "output", "w bits", "a bits", "MACs", "weight B", "output B", "at", "scratch B",
+    ];
+    format!("{head}\n{}", columns(&header, &rows.collect::<Vec<_>>()))
+}
+
+fn size([height, width, channels]: [u16; 3]) -> String {
+    format!("{height}x{width}x{channels}")
+}

@@ -1,0 +1,201 @@
+//! Networks, models and data sets as the commands name them.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use lowbit_host::data::{Dataset, Source};
+use lowbit_host::dfq::config::Preset;
+use lowbit_host::dfq::{FakeQuantized, RunDirectory};
+use lowbit_host::graph::{Graph, Normalization, Op, QuantizedGraph};
+use lowbit_host::{import, nn};
+use lowbit_runtime::format::Model;
+use serde::{Deserialize, Serialize};
+
+use super::failure::{Failure, Outcome};
+use super::output::Output;
+
+/// A float network in a checkpoint.
+#[derive(Debug, Args)]
+pub(crate) struct NetworkArguments {
+    /// Name of the network, e.g. resnet20
+    #[arg(long, value_name = "NAME")]
+    network: String,
+    /// Its float weights with BatchNorm statistics, a .safetensors file
+    #[arg(long, value_name = "FILE")]
+    weights: PathBuf,
+    /// Number of classes; must be the checkpoint's
+    #[arg(long, value_name = "N")]
+    classes: Option<usize>,
+    /// How pixels become the network's input: cifar10, cifar100, imagenet, none, or
+    /// MEAN,MEAN,MEAN/STD,STD,STD. By default that of the preset; checkpoints with parameter-free
+    /// shortcuts were trained with ImageNet's figures, also on CIFAR-10
+    #[arg(long, value_name = "FIGURES")]
+    normalization: Option<Normalization>,
+}
+
+/// Imports the network and settles its normalisation.
+pub(crate) fn load_network(
+    output: Output,
+    arguments: &NetworkArguments,
+    preset: Preset,
+) -> Result<Graph, Failure> {
+    let NetworkArguments { network, weights, classes, normalization } = arguments;
+    let preset_name = match preset {
+        Preset::Cifar10 => "cifar10",
+        Preset::Cifar100 => "cifar100",
+        Preset::Shapes => "none",
+    };
+    let chosen = normalization.clone().map_or_else(|| preset_name.parse(), Ok)?;
+    let mut graph = import::load(weights, network, *classes, chosen)?;
+    let parameter_free = graph.nodes.iter().any(|node| matches!(node.op, Op::SubsamplePad { .. }));
+    if normalization.is_none() && preset == Preset::Cifar10 && parameter_free {
+        graph.normalization = "imagenet".parse()?;
+        output.say("Normalising with ImageNet's figures; --normalization changes that");
+    }
+    Ok(graph)
+}
+
+/// Reads images that fit the network.
+pub(crate) fn load_evaluation(
+    source: Option<&Source>,
+    limit: Option<usize>,
+    network: &Graph,
+) -> Result<Option<Dataset>, Failure> {
+    let Some(source) = source else { return Ok(None) };
+    let data = load_images(source, limit)?;
+    if data.classes > network.classes {
+        let message = format!(
+            "`{source}` has labels of {} classes, the network tells {} apart",
+            data.classes, network.classes
+        );
+        return Err(Failure::new(message).hint("give the network and the data set that belong together"));
+    }
+    Ok(Some(data))
+}
+
+/// Reads a data set, its first `limit` images only if that is given.
+pub(crate) fn load_images(source: &Source, limit: Option<usize>) -> Result<Dataset, Failure> {
+    let data = source.load()?;
+    let data = match limit {
+        Some(limit) => data.take(limit),
+        None => data,
+    };
+    if data.is_empty() {
+        return Err(Failure::new(format!("`{source}`: no images to measure on")));
+    }
+    Ok(data)
+}
+
+/// Percent of the images whose class was found.
+pub(crate) fn top1(classes: &[u16], data: &Dataset) -> f64 {
+    let correct = classes.iter().zip(&data.labels).filter(|(found, label)| found == label).count();
+    100.0 * correct as f64 / data.len() as f64
+}
+
+/// Accuracy of the float network.
+pub(crate) fn float_top1(output: Output, graph: &Graph, data: &Dataset) -> Result<f64, Failure> {
+    let bar = output.bar(data.len() as u64, "float");
+    let classes = nn::evaluate(graph, data, &mut (), |done| bar.set_position(done as u64))?;
+    bar.finish_and_clear();
+    Ok(top1(&classes, data))
+}
+
+/// Accuracy of the trained network with fake-quantized weights and activations.
+pub(crate) fn fake_quantized_top1(
+    output: Output,
+    network: &QuantizedGraph,
+    data: &Dataset,
+) -> Result<f64, Failure> {
+    let bar = output.bar(data.len() as u64, "fake-quant");
+    let network = FakeQuantized::new(network)?;
+    let classes = network.classify(data, |done| bar.set_position(done as u64))?;
+    bar.finish_and_clear();
+    Ok(top1(&classes, data))
+}
+
+/// Whether an accuracy reaches what the user asked for.
+pub(crate) fn judge(output: Output, top1: Option<f64>, least: Option<f64>) -> Outcome {
+    match (top1, least) {
+        (Some(top1), Some(least)) if top1 < least => {
+            output.say(format!("The accuracy of {top1:.2} % is below --min-top1 {least:.2} %"));
+            Outcome::No
+        }
+        _ => Outcome::Done,
+    }
+}
+
+/// Reads a packed file whole and checks it.
+pub(crate) fn read_packed(path: &Path) -> Result<Vec<u8>, Failure> {
+    let bytes = fs_err::read(path)?;
+    if let Err(error) = Model::new_checked(&bytes) {
+        let failure = Failure::new(format!("`{}`: {error}", path.display()));
+        return Err(failure.hint("pack the run again with `lowbit pack RUN --out model.lowbit`"));
+    }
+    Ok(bytes)
+}
+
+/// The float network that a run started from.
+pub(crate) fn teacher_path(run: &Path) -> PathBuf {
+    run.join("teacher.safetensors")
+}
+
+/// Generated images of a run, for the golden section of the packed file.
+pub(crate) fn samples_path(run: &Path) -> PathBuf {
+    run.join("samples.safetensors")
+}
+
+/// The trained network of a finished run.
+pub(crate) fn load_student(run: &Path) -> Result<QuantizedGraph, Failure> {
+    let (directory, _) = RunDirectory::open(run).map_err(|error| {
+        Failure::from(error).hint("give the directory that `lowbit quantize --out` wrote")
+    })?;
+    let path = directory.student_path();
+    if !path.exists() {
+        let message = format!("`{}` holds no trained network: the run is not finished", run.display());
+        return Err(Failure::new(message).hint("run `lowbit quantize` to its end"));
+    }
+    Ok(QuantizedGraph::load(&path)?)
+}
+
+/// A note beside a packed file that says which run it comes from, so that the float network can be
+/// found again. The packed file itself carries nothing of the workstation.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Origin {
+    /// SHA-256 of the packed file's content.
+    identity: String,
+    /// Directory of the run.
+    run: PathBuf,
+}
+
+impl Origin {
+    fn path(model: &Path) -> PathBuf {
+        let mut name = model.as_os_str().to_owned();
+        name.push(".origin.json");
+        name.into()
+    }
+
+    pub(crate) fn write(model: &Path, packed: &[u8], run: &Path) -> Result<(), Failure> {
+        let run = fs_err::canonicalize(run)?;
+        let origin = Self { identity: identity(packed)?, run };
+        fs_err::write(Self::path(model), serde_json::to_vec_pretty(&origin)?)?;
+        Ok(())
+    }
+
+    /// The run that `packed` comes from, `None` if that is not known any more.
+    pub(crate) fn find(model: &Path, packed: &[u8]) -> Result<Option<PathBuf>, Failure> {
+        let Ok(text) = fs_err::read(Self::path(model)) else { return Ok(None) };
+        let origin: Self = serde_json::from_slice(&text).map_err(|error| {
+            Failure::new(format!("`{}`: {error}", Self::path(model).display()))
+                .hint("delete the file; it only serves to find the float network")
+        })?;
+        let same = origin.identity == identity(packed)? && origin.run.is_dir();
+        Ok(same.then_some(origin.run))
+    }
+}
+
+/// The identity of a packed file in hexadecimal digits.
+pub(crate) fn identity(packed: &[u8]) -> Result<String, Failure> {
+    let model = Model::new_checked(packed)?;
+    Ok(model.identity().iter().map(|byte| format!("{byte:02x}")).collect())
+}

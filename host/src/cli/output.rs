@@ -1,0 +1,133 @@
+//! Data on standard output, talk on standard error.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::failure::Failure;
+
+/// How to talk to the user.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Output {
+    /// Print one JSON object on standard output instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say nothing on standard error but errors
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// Show no progress bars
+    #[arg(long, global = true)]
+    pub(crate) no_progress: bool,
+    /// Log more; twice for even more. `RUST_LOG` has the last word
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+impl Output {
+    /// Prints the result: the JSON object with `--json`, the text otherwise.
+    pub(crate) fn result(
+        self,
+        json: &impl serde::Serialize,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        let printed = if self.json { serde_json::to_string(json)? } else { text() };
+        match writeln!(io::stdout(), "{}", printed.trim_end_matches('\n')) {
+            // The reader has seen enough, as `head` does.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
+        }
+    }
+
+    /// Tells the user what happens now.
+    pub(crate) fn say(self, text: impl std::fmt::Display) {
+        if !self.quiet {
+            // Nobody is left to tell if standard error is closed.
+            let _ = writeln!(io::stderr(), "{text}");
+        }
+    }
+
+    /// Whether bars can be seen. Without a terminal there is one line per stage instead.
+    pub(crate) fn shows_bars(self) -> bool {
+        !self.quiet && !self.no_progress && io::stderr().is_terminal()
+    }
+
+    /// A bar of `length` steps, invisible where bars cannot be seen.
+    pub(crate) fn bar(self, length: u64, stage: &str) -> ProgressBar {
+        let target = if self.shows_bars() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bar = ProgressBar::with_draw_target(Some(length), target);
+        if let Ok(style) = ProgressStyle::with_template(
+            "{prefix:>12} [{bar:28}] {pos}/{len} {per_sec} {msg} {eta} left",
+        ) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_prefix(stage.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(250));
+        bar
+    }
+}
+
+/// Lines of `name  value`, the values aligned.
+pub(crate) fn table(rows: &[(&str, String)]) -> String {
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    rows.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect()
+}
+
+/// Columns aligned to the right, but for the first; a line below the header.
+pub(crate) fn columns(header: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        let widest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+        widest.max(header[column].chars().count())
+    };
+    let widths = (0..header.len()).map(width).collect::<Vec<_>>();
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let padded = cells.zip(&widths).enumerate().map(|(column, (cell, &width))| {
+            if column == 0 { format!("{cell:width$}") } else { format!("{cell:>width$}") }
+        });
+        format!("{}\n", padded.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    let mut text = line(&mut header.iter().copied());
+    let rule = "-".repeat(widths.iter().sum::<usize>() + 2 * (header.len() - 1));
+    text.push_str(&format!("{rule}\n"));
+    for row in rows {
+        text.push_str(&line(&mut row.iter().map(String::as_str)));
+    }
+    text
+}
+
+/// `12345678` as `12 345 678`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let first = digits.len() % 3;
+    let mut groups = vec![&digits[..first]];
+    groups.extend(digits.as_bytes()[first..].chunks(3).map(|group| {
+        // Digits are ASCII.
+        std::str::from_utf8(group).unwrap_or_default()
+    }));
+    groups.retain(|group| !group.is_empty());
+    groups.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_grouped_by_three() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(123), "123");
+        assert_eq!(grouped(1_234), "1 234");
+        assert_eq!(grouped(12_345_678), "12 345 678");
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let text = columns(&["layer", "MACs"], &[vec!["conv1".into(), "12".into()]]);
+        assert_eq!(text, "layer  MACs\n-----------\nconv1    12\n");
+    }
+}

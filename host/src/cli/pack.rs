@@ -1,0 +1,111 @@
+//! `lowbit pack`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use lowbit_host::dfq::files::Archive;
+use lowbit_host::graph::QuantizedGraph;
+use lowbit_host::{lower, pack};
+use lowbit_runtime::format::Model;
+use serde::Serialize;
+
+use super::Context;
+use super::failure::{Failure, Outcome};
+use super::model::{self, Origin};
+use super::output::{grouped, table};
+
+const EXAMPLES: &str = "\
+Examples:
+  lowbit pack runs/w4a4 --out model.lowbit
+  lowbit pack runs/w4a4 --out model.lowbit --golden 4 --json";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// Directory that `lowbit quantize` wrote
+    run: PathBuf,
+    /// The packed file
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Generated images to put into the file with their results, for a board to check itself
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=64))]
+    golden: u16,
+    /// Bits of the table that turns pixels into integers
+    #[arg(long, value_name = "BITS", default_value_t = 8, value_parser = clap::value_parser!(u8).range(4..=12))]
+    input_bits: u8,
+}
+
+/// What was packed.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Report {
+    model: String,
+    pub(crate) model_bytes: usize,
+    pub(crate) float32_bytes: usize,
+    pub(crate) arena_bytes: u32,
+    identity: String,
+    golden_images: u16,
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ratio = self.float32_bytes as f64 / self.model_bytes as f64;
+        let size = format!(
+            "{} bytes, {ratio:.1} times smaller than float32",
+            grouped(self.model_bytes as u64)
+        );
+        f.write_str(&table(&[
+            ("model", self.model.clone()),
+            ("size", size),
+            ("arena", format!("{} bytes", grouped(self.arena_bytes.into()))),
+            ("identity", self.identity.clone()),
+        ]))
+    }
+}
+
+pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
+    let student = model::load_student(&arguments.run)?;
+    let golden = golden_inputs(&arguments.run, usize::from(arguments.golden))?;
+    let options = lower::Options { input_bits: arguments.input_bits, ..lower::Options::default() };
+    let report = pack_network(&student, &golden, &options, &arguments.run, &arguments.out)?;
+    context.output.result(&report, || report.to_string())?;
+    Ok(Outcome::Done)
+}
+
+/// Lowers and packs `student` into `out`, and notes which run it comes from.
+pub(crate) fn pack_network(
+    student: &QuantizedGraph,
+    golden: &[Vec<u8>],
+    options: &lower::Options,
+    run: &Path,
+    out: &Path,
+) -> Result<Report, Failure> {
+    let program = lower::lower(student, options)?;
+    let packed = pack::pack(&program, golden)?;
+    pack::write(out, &packed)?;
+    Origin::write(out, &packed, run)?;
+    let parameters = student.graph.parameters().iter().map(|(_, tensor)| tensor.elem_count()).sum::<usize>();
+    Ok(Report {
+        model: out.display().to_string(),
+        model_bytes: packed.len(),
+        float32_bytes: parameters * size_of::<f32>(),
+        arena_bytes: Model::new_checked(&packed)?.header().arena_bytes,
+        identity: model::identity(&packed)?,
+        golden_images: golden.len() as u16,
+    })
+}
+
+/// The first generated images of a run.
+fn golden_inputs(run: &Path, count: usize) -> Result<Vec<Vec<u8>>, Failure> {
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let path = model::samples_path(run);
+    let archive = Archive::read(&path)?;
+    let pixels = archive.tensors.get("pixels").ok_or_else(|| {
+        Failure::new(format!("`{}` has no tensor `pixels`", path.display()))
+            .hint("run `lowbit quantize` again, or pack with `--golden 0`")
+    })?;
+    let count = count.min(pixels.dim(0)?);
+    let image = |index: usize| Ok(pixels.get(index)?.flatten_all()?.to_vec1::<u8>()?);
+    (0..count).map(image).collect()
+}
