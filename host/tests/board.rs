@@ -134,7 +134,7 @@ fn images_of_another_size_are_refused() {
         &mut |_| {},
     );
     let shown = error.expect_err("too large").to_string();
-    assert_eq!(shown, "the images have 9 bytes, the model takes 4");
+    assert_eq!(shown, "an image of 9 bytes was given, the network reads 4");
 }
 
 /// Counts what is sent.
@@ -192,7 +192,7 @@ fn a_damaged_model_is_refused_before_anything_is_sent() {
     let mut model = tiny_model(0, 1);
     model[100] ^= 4;
     let error = client.flash(&model, &mut |_| {}).expect_err("damaged");
-    assert!(matches!(error, Error::Model(_)), "{error}");
+    assert!(matches!(error, Error::Network(_)), "{error}");
 }
 
 /// A line whose other end says the same thing again and again.

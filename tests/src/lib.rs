@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: the real binary, the data sets, and a place for results.
 
 mod emulator;
+mod random_network;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 pub use emulator::Emulator;
+pub use random_network::{noise_images, random_network};
 
 /// Root of the repository.
 #[must_use]

@@ -7,7 +7,7 @@ use lowbit_host::board::transport::{QemuProcess, Transport, TransportError};
 use lowbit_host::board::{Client, Error, Options, Settings, TickUnit, verify};
 use lowbit_host::data::Dataset;
 use lowbit_runtime::testing::{PIXELS, tiny_model};
-use lowbit_tests::Emulator;
+use lowbit_tests::{Emulator, noise_images, random_network};
 
 const BOARD: &str = "mps2-an386";
 
@@ -83,6 +83,23 @@ fn a_model_survives_a_restart_and_computes_what_the_host_computes() {
                 .stack_bytes
                 .is_some_and(|used| used > 100 && used < 32 * 1024)
         );
+    }
+}
+
+#[test]
+fn a_residual_network_gives_the_same_integers_in_every_layer() {
+    let name = "a_residual_network_gives_the_same_integers_in_every_layer";
+    let Some(emulator) = Emulator::new(name, BOARD) else {
+        return;
+    };
+    let mut client = emulator.connect();
+    let images = noise_images(3);
+    for bits in [2, 3, 4, 8] {
+        let model = random_network("resnet8", bits);
+        client.flash(&model, &mut |_| {}).expect("is taken");
+        let options = Options { layers: true };
+        let verdict = verify(&mut client, &model, &images, options, &mut |_| {}).expect("runs");
+        assert!(verdict.is_equal(), "{bits} bits: {verdict:?}");
     }
 }
 

@@ -3,6 +3,7 @@
 use lowbit_runtime::protocol::PROTOCOL_VERSION;
 
 use super::transport::TransportError;
+use crate::integer;
 
 /// Why a board did not do what it should.
 #[derive(Debug, thiserror::Error)]
@@ -69,9 +70,9 @@ pub enum Error {
         /// What was asked.
         request: &'static str,
     },
-    /// The bytes are no packed model.
-    #[error("not a usable model: {0}")]
-    Model(#[from] lowbit_runtime::format::Error),
+    /// The bytes are no packed model, or the images do not suit it.
+    #[error(transparent)]
+    Network(#[from] integer::Error),
     /// The model does not fit into the flash.
     #[error(
         "the model has {model} bytes, a slot of `{board}` holds {slot}: {} bytes too many; \
@@ -111,14 +112,6 @@ pub enum Error {
         expected: String,
         /// Start of the identity found.
         found: Option<String>,
-    },
-    /// Images that the model cannot take.
-    #[error("the images have {found} bytes, the model takes {expected}")]
-    ImageSize {
-        /// Bytes of the model's input.
-        expected: usize,
-        /// Bytes of an image.
-        found: usize,
     },
     /// Nothing to verify with.
     #[error("there is no image to verify with")]

@@ -4,6 +4,7 @@ use lowbit_runtime::format::{CHECKSUM, Kind, Model, Operation, Residual};
 use lowbit_runtime::protocol::ModelInfo;
 
 use super::{Client, Error, Greeting, ModelPart};
+use crate::integer::IntegerNetwork;
 
 /// What a model takes of a board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +28,10 @@ impl Client {
         model: &[u8],
         progress: &mut dyn FnMut(usize),
     ) -> Result<ModelInfo, Error> {
-        let checked = Model::new_checked(model)?;
-        check_fit(&checked, model.len(), self.greeting())?;
+        let network = IntegerNetwork::new(model)?;
+        check_fit(network.model(), model.len(), self.greeting())?;
         match self.greeting().model {
-            Some(info) if info.identity == *checked.identity() => Ok(info),
+            Some(info) if info.identity == *network.model().identity() => Ok(info),
             _ => self.write_model(model, CHECKSUM.checksum(model), progress),
         }
     }

@@ -10,7 +10,6 @@ mod client;
 mod error;
 mod firmware;
 mod flash;
-mod host_network;
 mod registry;
 pub mod transport;
 mod verify;
@@ -21,7 +20,7 @@ pub use firmware::{FIRMWARE_DIRECTORY_VARIABLE, FirmwareError, find as find_firm
 pub use flash::{Fit, check_fit};
 pub use lowbit_runtime::protocol::{InfoReply, ModelInfo, TickUnit};
 pub use registry::{BoardSpec, Limits, Memory, Qemu, Region, Registry, RegistryError};
-pub use verify::{Difference, Element, Options, Progress, Verdict, verify};
+pub use verify::{Difference, Options, Progress, Verdict, verify};
 
 use std::path::PathBuf;
 

@@ -1,12 +1,12 @@
 //! Proves that a board computes exactly what the host computes.
 
-use lowbit_runtime::format::{Model, Storage};
+use lowbit_runtime::format::Model;
 use lowbit_runtime::protocol::TickUnit;
 use serde::Serialize;
 
 use crate::data::Dataset;
+use crate::integer::{self, IntegerNetwork};
 
-use super::host_network::{Expected, HostNetwork, Layer};
 use super::{Client, Error};
 
 /// What to compare.
@@ -76,47 +76,20 @@ pub struct Difference {
     /// Name of the layer.
     pub layer: String,
     /// The first element that differs; `None` if a second run of the layer showed no difference.
-    pub element: Option<Element>,
+    pub element: Option<integer::Difference>,
 }
 
 impl std::fmt::Display for Difference {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "image {}, layer `{}`", self.image, self.layer)?;
+        write!(formatter, "image {}, layer `{}`, ", self.image, self.layer)?;
         match &self.element {
-            Some(element) => write!(formatter, ", {element}"),
-            None => formatter.write_str(", gone when run again: the board is not reliable"),
+            Some(element) => write!(
+                formatter,
+                "channel {}, y {}, x {}: host {}, board {}",
+                element.channel, element.y, element.x, element.host, element.device
+            ),
+            None => formatter.write_str("gone when run again: the board is not reliable"),
         }
-    }
-}
-
-/// One element of a tensor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Element {
-    /// Channel, or class.
-    pub channel: usize,
-    /// Row.
-    pub y: usize,
-    /// Column.
-    pub x: usize,
-    /// Integer value on the host.
-    pub host_value: i64,
-    /// Integer value on the board.
-    pub board_value: i64,
-}
-
-impl std::fmt::Display for Element {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            channel,
-            y,
-            x,
-            host_value,
-            board_value,
-        } = self;
-        write!(
-            formatter,
-            "channel {channel}, y {y}, x {x}: host {host_value}, board {board_value}"
-        )
     }
 }
 
@@ -132,29 +105,28 @@ pub fn verify(
     options: Options,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Verdict, Error> {
-    let checked = Model::new_checked(model)?;
-    check_model(client, &checked)?;
-    check_images(&checked, images)?;
-    let mut host = HostNetwork::new(checked);
+    let host = IntegerNetwork::new(model)?;
+    check_model(client, host.model())?;
+    if images.is_empty() {
+        return Err(Error::NoImages);
+    }
     let mut counts = Counts::default();
     let mut first_difference = None;
     for (index, &label) in images.labels.iter().enumerate() {
         let pixels = images.image(index);
-        let expected = host.infer(pixels);
+        let (expected, digests) = host.logits_and_digests(pixels)?;
         let (inference, differing) = if options.layers {
-            let (inference, digests) = client.infer_with_digests(pixels)?;
-            let differing = first_difference_of(&expected.digests, &digests);
-            (inference, differing)
+            let (inference, found) = client.infer_with_digests(pixels)?;
+            (inference, first_difference_of(&digests, &found))
         } else {
             (client.infer(pixels)?, None)
         };
-        let equal = inference.logits == expected.logits && differing.is_none();
+        let equal = inference.logits == expected && differing.is_none();
         if !equal && first_difference.is_none() {
-            first_difference = Some(locate(
-                client, &mut host, index, pixels, &expected, differing,
-            )?);
+            let image = (index, pixels);
+            first_difference = Some(locate(client, &host, image, &digests, differing)?);
         }
-        counts.add(label, equal, &expected.logits, &inference.logits);
+        counts.add(label, equal, &expected, &inference.logits);
         counts.ticks += u128::from(inference.ticks);
         progress(Progress {
             images: counts.images,
@@ -227,18 +199,6 @@ fn check_model(client: &Client, model: &Model<'_>) -> Result<(), Error> {
     })
 }
 
-fn check_images(model: &Model<'_>, images: &Dataset) -> Result<(), Error> {
-    if images.is_empty() {
-        return Err(Error::NoImages);
-    }
-    let expected = model.pixel_bytes();
-    let found = images.shape.iter().product();
-    if expected != found {
-        return Err(Error::ImageSize { expected, found });
-    }
-    Ok(())
-}
-
 /// The first 6 bytes as hexadecimal digits.
 fn abbreviated(identity: &[u8; 32]) -> String {
     identity[..6]
@@ -257,63 +217,28 @@ fn first_difference_of(host: &[u32], board: &[u32]) -> Option<usize> {
 }
 
 /// Names the first layer whose output differs, and the first element in it. `differing` is that
-/// layer's index, if it is known.
+/// layer's index, if it is known; `digests` are the host's.
 fn locate(
     client: &mut Client,
-    host: &mut HostNetwork<'_>,
-    image: usize,
-    pixels: &[u8],
-    expected: &Expected,
+    host: &IntegerNetwork<'_>,
+    (image, pixels): (usize, &[u8]),
+    digests: &[u32],
     differing: Option<usize>,
 ) -> Result<Difference, Error> {
     let differing = match differing {
         Some(index) => Some(index),
         None => {
-            let (_, digests) = client.infer_with_digests(pixels)?;
-            first_difference_of(&expected.digests, &digests)
+            let (_, found) = client.infer_with_digests(pixels)?;
+            first_difference_of(digests, &found)
         }
     };
-    let last = expected.digests.len().saturating_sub(1);
+    let last = digests.len().saturating_sub(1);
     let index = differing.unwrap_or(last).min(last);
     let bytes = client.read_layer(pixels, index as u16)?;
-    let layer = host.layer(pixels, index);
+    let output = host.layer_output(pixels, index)?;
     Ok(Difference {
         image,
-        element: layer
-            .as_ref()
-            .and_then(|layer| first_element(layer, &bytes)),
-        layer: layer.map_or_else(|| format!("operation {index}"), |layer| layer.name),
+        element: output.as_ref().and_then(|output| output.difference(&bytes)),
+        layer: output.map_or_else(|| format!("operation {index}"), |output| output.name),
     })
-}
-
-/// The first element of `layer` that has another value in `board`.
-fn first_element(layer: &Layer, board: &[u8]) -> Option<Element> {
-    let size = layer.spec.storage.bytes();
-    let pairs = layer.bytes.chunks(size).zip(board.chunks(size));
-    let (index, (host, board)) = pairs.enumerate().find(|(_, (host, board))| host != board)?;
-    let channels = usize::from(layer.spec.channels).max(1);
-    let width = usize::from(layer.spec.width).max(1);
-    Some(Element {
-        channel: index % channels,
-        x: index / channels % width,
-        y: index / channels / width,
-        host_value: value(layer, host),
-        board_value: value(layer, board),
-    })
-}
-
-/// Integer value of an element.
-fn value(layer: &Layer, bytes: &[u8]) -> i64 {
-    let little_endian = |bytes: &[u8]| {
-        let unsigned = bytes
-            .iter()
-            .rev()
-            .fold(0u32, |value, &byte| value << 8 | u32::from(byte));
-        unsigned as i32
-    };
-    match layer.spec.storage {
-        Storage::Value16 => i64::from(little_endian(bytes) as i16),
-        Storage::Value32 => i64::from(little_endian(bytes)),
-        _ => i64::from(little_endian(bytes)) + i64::from(layer.spec.zero_point),
-    }
 }

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use lowbit_runtime::engine::{Observer, TensorView};
 use lowbit_runtime::format::{Operation, Storage, TensorSpec};
+use serde::Serialize;
 
 use super::{Error, IntegerNetwork};
 
@@ -19,7 +20,7 @@ pub struct LayerOutput {
 }
 
 /// The first element that differs between two outputs of a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// Channel.
     pub channel: usize,
@@ -28,8 +29,10 @@ pub struct Difference {
     /// Column.
     pub x: usize,
     /// Integer value on the host.
+    #[serde(rename = "host_value")]
     pub host: i32,
     /// Integer value on the device.
+    #[serde(rename = "board_value")]
     pub device: i32,
 }
 

@@ -10,6 +10,7 @@ use lowbit_runtime::protocol::{FRAME_BYTES, TickUnit};
 use lowbit_runtime::service::{self, Board, Buffers, Description, Platform};
 
 use crate::board::BoardSpec;
+use crate::integer::Arena;
 
 use super::memory_flash::MemoryFlash;
 use super::{Transport, TransportError, receive_bytes};
@@ -46,7 +47,7 @@ impl InProcess {
 }
 
 fn serve(link: Link, models_bytes: usize, arena_bytes: usize, slots: u8) {
-    let mut arena = vec![0u64; arena_bytes.div_ceil(size_of::<u64>())];
+    let mut arena = Arena::new(arena_bytes);
     let board = Board {
         description: Description {
             name: NAME,
@@ -58,7 +59,7 @@ fn serve(link: Link, models_bytes: usize, arena_bytes: usize, slots: u8) {
         link,
         flash: MemoryFlash::new(models_bytes),
         platform: Host(Instant::now()),
-        arena: &mut bytemuck::cast_slice_mut(&mut arena)[..arena_bytes],
+        arena: &mut arena.bytes_mut()[..arena_bytes],
         results: &mut [0; 4 * MAX_OPERATIONS as usize],
         buffers: &mut Buffers::<FRAME_BYTES>::new(),
     };
