@@ -1,0 +1,80 @@
+//! Proof at link time that checking and running a model cannot panic: the panic handler calls a
+//! function that does not exist, so the program links only if the optimiser has removed every
+//! panic. It is not meant to be run.
+#![no_std]
+#![no_main]
+#![expect(
+    unsafe_code,
+    reason = "an entry point and a function that does not exist"
+)]
+
+use core::ops::ControlFlow;
+use core::panic::PanicInfo;
+
+use lowbit_runtime::engine::{Engine, Observer, TensorView};
+use lowbit_runtime::format::{Model, Operation, file_length};
+
+unsafe extern "C" {
+    fn a_panic_is_reachable() -> !;
+}
+
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    // SAFETY: no program that contains this call can be linked.
+    unsafe { a_panic_is_reachable() }
+}
+
+/// Uses all that an observer can get at.
+struct Everything(u32);
+
+impl Observer for Everything {
+    fn observe(
+        &mut self,
+        index: usize,
+        operation: &Operation<'_>,
+        output: &TensorView<'_>,
+    ) -> ControlFlow<()> {
+        let mut chunk = [0; 128];
+        self.0 ^= output.read_canonical(index * chunk.len(), &mut chunk) as u32;
+        self.0 ^= output.digest() ^ operation.name.len() as u32;
+        match output.value(0, index as u16, 0) {
+            Some(value) if value < 0 => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// Every entry point of format and engine, with arguments that the optimiser knows nothing about.
+///
+/// # Safety
+/// `file` and `arena` are valid for as many bytes as the numbers behind them say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn check_and_run(
+    file: *const u8,
+    file_bytes: usize,
+    arena: *mut u8,
+    arena_bytes: usize,
+) -> u32 {
+    // SAFETY: the caller vouches for both.
+    let (file, arena) = unsafe {
+        (
+            core::slice::from_raw_parts(file, file_bytes),
+            core::slice::from_raw_parts_mut(arena, arena_bytes),
+        )
+    };
+    infer(file, arena).unwrap_or_default()
+}
+
+fn infer(file: &[u8], arena: &mut [u8]) -> Option<u32> {
+    let length = file_length(file).ok()?;
+    let model = Model::new_checked(file.get(..length)?).ok()?;
+    let golden = model.golden_digest(0, 1)? ^ model.golden_logits(0, 1)?.unsigned_abs();
+    let mut engine = Engine::new(model, arena).ok()?;
+    let pixels = engine.pixels_mut().iter_mut();
+    for (to, from) in pixels.zip(model.golden_pixels(0)?) {
+        *to = *from;
+    }
+    let mut everything = Everything(golden);
+    let logits = engine.run(&mut everything)?;
+    Some(everything.0 ^ u32::from(logits.top1()) ^ logits.get(3)?.unsigned_abs())
+}
