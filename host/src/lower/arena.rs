@@ -134,7 +134,7 @@ mod tests {
             let blocks = blocks.collect::<Vec<_>>();
             let plan = plan(&blocks);
             for left in 0..blocks.len() {
-                prop_assert!(plan.offsets[left] % TENSOR_ALIGNMENT == 0);
+                prop_assert!(plan.offsets[left].is_multiple_of(TENSOR_ALIGNMENT));
                 prop_assert!(plan.offsets[left] + blocks[left].bytes <= plan.bytes);
                 for right in 0..left {
                     let apart = plan.offsets[left] + blocks[left].bytes <= plan.offsets[right]

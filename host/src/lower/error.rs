@@ -3,6 +3,9 @@
 /// Names the layer and what would help.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A width that the input table cannot have.
+    #[error("{0} bits asked for the input table; its entries have 2 to 16")]
+    InputBits(u8),
     /// A node that no integer operation computes.
     #[error("node `{node}`: {what}")]
     Unsupported {

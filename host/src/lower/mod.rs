@@ -50,6 +50,9 @@ impl Default for Options {
 /// # Errors
 /// Names the node or layer that has no integer form, and what would help.
 pub fn lower(network: &QuantizedGraph, options: &Options) -> Result<Program, Error> {
+    if !(2..=16).contains(&options.input_bits) {
+        return Err(Error::InputBits(options.input_bits));
+    }
     let layers = pattern::layers(network)?;
     let operations = operations::build(network, &layers, options)?;
     placement::place(network, operations, options)

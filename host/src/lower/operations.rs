@@ -8,7 +8,7 @@ use super::affine::Affine;
 use super::arena::Block;
 use super::error::narrow;
 use super::input_table::InputTable;
-use super::pattern::{Bounds, Branch, Layer, Shortcut, Term, Weighted};
+use super::pattern::{Bounds, Branch, Layer, Shortcut, Term, WHOLE_IMAGE, Weighted};
 use super::requantize::{FixedPoint, fixed_point};
 use super::weights::{Codes, Taps};
 use super::{Blobs, Error, Options, Step};
@@ -17,6 +17,9 @@ use crate::graph::{ActivationRange, NodeId, QuantizedGraph, Shape, infer_shapes}
 
 /// Logits are in units of 2^-16.
 const LOGIT_SCALE: f64 = 65536.0;
+
+/// Sizes of accumulators are below this, but for those of the classifier.
+const LARGEST_ACCUMULATOR: u64 = 1 << 31;
 
 /// Steps whose tensors have block numbers for offsets.
 pub(super) struct Operations {
@@ -35,6 +38,17 @@ struct Site {
     scale: f64,
     /// Largest size of an integer.
     largest: u64,
+}
+
+impl Site {
+    /// Rows and columns of `window`.
+    fn window(&self, window: [usize; 2]) -> [usize; 2] {
+        if window == WHOLE_IMAGE {
+            [self.spec.height, self.spec.width].map(usize::from)
+        } else {
+            window
+        }
+    }
 }
 
 pub(super) fn build(
@@ -384,7 +398,7 @@ impl Builder<'_> {
         }
         let (left, right) = (self.site(left.input), self.site(right.input));
         let gains = [target.scale / left.scale, target.scale / right.scale];
-        let form = fixed(name, 0, &gains, 0.0)?;
+        let form = fixed(name, 0, &gains, 0.0, LARGEST_ACCUMULATOR)?;
         let output = self.spec(
             node,
             name,
@@ -420,11 +434,7 @@ impl Builder<'_> {
         stride: [usize; 2],
     ) -> Result<(), Error> {
         let input = self.site(input);
-        let whole = [
-            usize::from(input.spec.height),
-            usize::from(input.spec.width),
-        ];
-        let window = if window == [0, 0] { whole } else { window };
+        let window = input.window(window);
         let spec = self.spec(node, name, Storage::Value32, 0)?;
         let kind = Kind::SumPool {
             input: input.spec,
@@ -455,8 +465,9 @@ impl Builder<'_> {
         target: &Target,
     ) -> Result<(), Error> {
         let input = self.site(input);
+        let window = input.window(window);
         let gain = target.scale / (input.scale * (window[0] * window[1]) as f64);
-        let form = fixed(name, 0, &[gain], 0.0)?;
+        let form = fixed(name, 0, &[gain], 0.0, LARGEST_ACCUMULATOR)?;
         let output = self.spec(
             node,
             name,
@@ -492,7 +503,8 @@ impl Builder<'_> {
             .iter()
             .map(|gain| vec![*gain])
             .collect::<Vec<_>>();
-        let forms = forms(branch.name, &gains, &affine.offsets)?;
+        let largest = codes.row_sums().into_iter().max().unwrap_or(0) * input.largest;
+        let forms = forms(branch.name, &gains, &affine.offsets, largest)?;
         let blobs = &mut self.operations.blobs;
         let kind = Kind::Logits {
             input: input.spec,
@@ -556,13 +568,7 @@ impl Builder<'_> {
         let (kernel, stride, padding, groups) = match branch.weighted {
             Weighted::Conv(conv) => ([dims[2], dims[3]], conv.stride, conv.padding, conv.groups),
             // A linear layer is a convolution whose kernel covers the image.
-            Weighted::Linear(_) => {
-                let whole = [
-                    usize::from(input.spec.height),
-                    usize::from(input.spec.width),
-                ];
-                (whole, 1, Default::default(), 1)
-            }
+            Weighted::Linear(_) => (input.window(WHOLE_IMAGE), 1, Default::default(), 1),
         };
         let convolution = Convolution {
             input: input.spec,
@@ -585,7 +591,7 @@ impl Builder<'_> {
         offsets: &[f64],
         target: &Target,
     ) -> Result<(Requantize, lowbit_runtime::format::Blob), Error> {
-        let forms = forms(name, gains, offsets)?;
+        let forms = forms(name, gains, offsets, LARGEST_ACCUMULATOR)?;
         let blobs = &mut self.operations.blobs;
         let requantize = Requantize {
             multipliers: blobs.push(&numbers(&forms, |form| form.multipliers[0].to_le_bytes())),
@@ -679,7 +685,7 @@ impl Builder<'_> {
 }
 
 fn check_accumulator(layer: &str, bound: u64) -> Result<(), Error> {
-    if bound < 1 << 31 {
+    if bound < LARGEST_ACCUMULATOR {
         return Ok(());
     }
     Err(Error::Accumulator {
@@ -688,15 +694,28 @@ fn check_accumulator(layer: &str, bound: u64) -> Result<(), Error> {
     })
 }
 
-fn forms(layer: &str, gains: &[Vec<f64>], offsets: &[f64]) -> Result<Vec<FixedPoint>, Error> {
+fn forms(
+    layer: &str,
+    gains: &[Vec<f64>],
+    offsets: &[f64],
+    largest_accumulator: u64,
+) -> Result<Vec<FixedPoint>, Error> {
     let channels = gains.iter().zip(offsets).enumerate();
     channels
-        .map(|(channel, (gains, offset))| fixed(layer, channel, gains, *offset))
+        .map(|(channel, (gains, offset))| {
+            fixed(layer, channel, gains, *offset, largest_accumulator)
+        })
         .collect()
 }
 
-fn fixed(layer: &str, channel: usize, gains: &[f64], offset: f64) -> Result<FixedPoint, Error> {
-    fixed_point(gains, offset).ok_or_else(|| Error::FixedPoint {
+fn fixed(
+    layer: &str,
+    channel: usize,
+    gains: &[f64],
+    offset: f64,
+    largest_accumulator: u64,
+) -> Result<FixedPoint, Error> {
+    fixed_point(gains, offset, largest_accumulator).ok_or_else(|| Error::FixedPoint {
         layer: layer.to_owned(),
         channel,
         gain: gains[0],

@@ -9,6 +9,9 @@ use candle_core::Tensor;
 use super::Error;
 use crate::graph::{ActivationRange, BatchNorm, Conv2d, Linear, Node, NodeId, Op, QuantizedGraph};
 
+/// Window of a pool over all rows and columns of its input, whatever their number.
+pub(super) const WHOLE_IMAGE: [usize; 2] = [0, 0];
+
 /// A layer with weights between two sites.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Branch<'a> {
@@ -156,15 +159,17 @@ impl<'a> Matcher<'a> {
                 window,
                 stride,
             }),
-            // The window is the whole image, which the shape tells.
-            (Op::GlobalAveragePool, None) => {
-                let input = self.site_of(node, 0)?;
-                Some(Layer::SumPool {
-                    input,
-                    window: [0, 0],
-                    stride: [1, 1],
-                })
-            }
+            (Op::GlobalAveragePool, None) => Some(Layer::SumPool {
+                input: self.site_of(node, 0)?,
+                window: WHOLE_IMAGE,
+                stride: [1, 1],
+            }),
+            (Op::GlobalAveragePool, Some(range)) => Some(Layer::AveragePool {
+                input: self.site_of(node, 0)?,
+                window: WHOLE_IMAGE,
+                stride: [1, 1],
+                range,
+            }),
             (_, Some(range)) => Some(self.sum(id, range)?),
             (Op::Relu | Op::Relu6, None) => {
                 let what = "an activation function without a quantizer; give it a range";
@@ -191,6 +196,10 @@ impl<'a> Matcher<'a> {
         &self.network.graph.nodes[id.0]
     }
 
+    fn is_site(&self, id: NodeId) -> bool {
+        self.layers.iter().any(|(site, _)| *site == id)
+    }
+
     fn input(&self, node: &Node, position: usize) -> Result<NodeId, Error> {
         let input = node.inputs.get(position).copied();
         input.ok_or_else(|| Error::unsupported(&node.name, format!("input {position} is missing")))
@@ -202,7 +211,7 @@ impl<'a> Matcher<'a> {
         while matches!(self.get(id).op, Op::Flatten) {
             id = self.input(self.get(id), 0)?;
         }
-        if self.layers.iter().any(|(site, _)| *site == id) {
+        if self.is_site(id) {
             return Ok(id);
         }
         let what = format!(
@@ -237,7 +246,7 @@ impl<'a> Matcher<'a> {
 
     /// `site -> layer -> BatchNorm`, or a site with or without `SubsamplePad`.
     fn term(&self, id: NodeId) -> Result<Term<'a>, Error> {
-        if self.layers.iter().any(|(site, _)| *site == id) {
+        if self.is_site(id) {
             return Ok(Term::Shortcut(Shortcut {
                 input: id,
                 stride: 1,
@@ -255,6 +264,13 @@ impl<'a> Matcher<'a> {
             })),
             Op::BatchNorm(norm) => {
                 let below = self.input(node, 0)?;
+                if self.is_site(below) {
+                    let what = format!(
+                        "it reads `{}` behind a quantizer; take that one's range away",
+                        self.get(below).name
+                    );
+                    return Err(Error::unsupported(&node.name, what));
+                }
                 match &self.get(below).op {
                     Op::Conv2d(conv) => self.branch(below, Weighted::Conv(conv), Some(norm)),
                     Op::Linear(linear) => self.branch(below, Weighted::Linear(linear), Some(norm)),

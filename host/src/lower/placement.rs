@@ -39,7 +39,7 @@ pub(super) fn place(
         pixels: offset(&plan, 0),
         classes: size("the number of classes", graph.classes)?,
         steps,
-        arena_bytes: plan.bytes as u32,
+        arena_bytes: narrow(&graph.name, "the arena", plan.bytes, u32::MAX.into())?,
         blobs,
     })
 }

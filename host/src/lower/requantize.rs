@@ -13,10 +13,17 @@ pub(super) struct FixedPoint {
 
 const LARGEST_MULTIPLIER: f64 = (1u64 << 30) as f64;
 const LARGEST_BIAS: f64 = (1u64 << 61) as f64;
+/// A product this large and a bias still have a sum that 64 bits hold.
+const LARGEST_PRODUCT: f64 = (1u64 << 62) as f64;
 
-/// The finest fixed-point form of `sum of gain * accumulator + offset` that fits, `None` if none
-/// does.
-pub(super) fn fixed_point(gains: &[f64], offset: f64) -> Option<FixedPoint> {
+/// The finest fixed-point form of `sum of gain * accumulator + offset` that fits, for accumulators
+/// up to `largest_accumulator` in size; `None` if none does.
+pub(super) fn fixed_point(
+    gains: &[f64],
+    offset: f64,
+    largest_accumulator: u64,
+) -> Option<FixedPoint> {
+    let largest_multiplier = LARGEST_MULTIPLIER.min(LARGEST_PRODUCT / largest_accumulator as f64);
     let largest = gains
         .iter()
         .fold(0f64, |largest, gain| largest.max(gain.abs()));
@@ -34,7 +41,7 @@ pub(super) fn fixed_point(gains: &[f64], offset: f64) -> Option<FixedPoint> {
         let bias = rounded(offset) + unit / 2.0;
         let fits = gains
             .iter()
-            .all(|gain| rounded(*gain).abs() <= LARGEST_MULTIPLIER);
+            .all(|gain| rounded(*gain).abs() <= largest_multiplier);
         (fits && bias.abs() < LARGEST_BIAS).then(|| FixedPoint {
             multipliers: gains.iter().map(|gain| rounded(*gain) as i32).collect(),
             bias: bias as i64,
@@ -48,6 +55,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const NARROW: u64 = 1 << 31;
 
     fn requantized(form: &FixedPoint, accumulator: i64) -> i64 {
         (i64::from(form.multipliers[0]) * accumulator + form.bias) >> form.shift
@@ -64,7 +73,7 @@ mod tests {
             accumulator in -2_000_000i64..2_000_000,
         ) {
             let gain = if negative { -exponent.exp2() } else { exponent.exp2() };
-            let form = fixed_point(&[gain], offset).unwrap();
+            let form = fixed_point(&[gain], offset, NARROW).unwrap();
             let exact = gain * accumulator as f64 + offset;
             let bound = gain.abs() * (accumulator.abs() as f64 + 1.0) / 2f64.powi(30) + 1e-9;
             let found = requantized(&form, accumulator);
@@ -76,7 +85,7 @@ mod tests {
     #[test]
     fn multipliers_use_the_full_width() {
         for gain in [1e-6, 0.017, 0.999, 1.0, 1.001, 37.5, -0.25] {
-            let form = fixed_point(&[gain], 0.0).unwrap();
+            let form = fixed_point(&[gain], 0.0, NARROW).unwrap();
             let size = form.multipliers[0].unsigned_abs();
             assert!((1 << 29..=1 << 30).contains(&size), "{gain}: {size}");
         }
@@ -84,10 +93,10 @@ mod tests {
 
     #[test]
     fn a_large_offset_lowers_the_shift() {
-        let form = fixed_point(&[1e-9], 200.0).unwrap();
+        let form = fixed_point(&[1e-9], 200.0, NARROW).unwrap();
         assert!(form.shift < 62 && form.bias.unsigned_abs() < 1 << 61);
         assert_eq!(requantized(&form, 0), 200);
-        let dead = fixed_point(&[0.0], 3.4).unwrap();
+        let dead = fixed_point(&[0.0], 3.4, NARROW).unwrap();
         assert_eq!((dead.multipliers[0], requantized(&dead, 12_345)), (0, 3));
     }
 
@@ -99,7 +108,19 @@ mod tests {
             (1e12, 0.0),
             (0.1, 1e30),
         ] {
-            assert_eq!(fixed_point(&[gain], offset), None);
+            assert_eq!(fixed_point(&[gain], offset, NARROW), None);
         }
+    }
+
+    #[test]
+    fn wide_accumulators_get_smaller_multipliers() {
+        let wide = 1u64 << 40;
+        let form = fixed_point(&[0.37], -5.0, wide).unwrap();
+        let multiplier = form.multipliers[0];
+        assert!((1 << 21..=1 << 22).contains(&multiplier), "{multiplier}");
+        let product = i64::from(multiplier).checked_mul(wide as i64).unwrap();
+        let exact = 0.37 * wide as f64 - 5.0;
+        let found = product.checked_add(form.bias).unwrap() >> form.shift;
+        assert!((found as f64 - exact).abs() <= exact * 2f64.powi(-21));
     }
 }

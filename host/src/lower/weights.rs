@@ -155,6 +155,8 @@ fn pack(codes: &[u8], bits: u8) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
+    use lowbit_runtime::arithmetic::unpack;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -208,5 +210,22 @@ mod tests {
         assert_eq!(codes.row_sums(), [2, 0, 2]);
         let value = |row: usize| f64::from(codes.zero_points[row]) / codes.scales[row];
         assert!((value(0) - f64::from(0.37f32)).abs() < 1e-9 && value(2) == -2.0);
+    }
+
+    proptest! {
+        #[test]
+        fn the_board_unpacks_what_was_packed(
+            bits in 2u8..=8,
+            bytes in prop::collection::vec(any::<u8>(), 1..100),
+            zero_point in -4095i16..4095,
+        ) {
+            let codes = bytes.iter().map(|byte| byte >> (8 - bits)).collect::<Vec<_>>();
+            let packed = pack(&codes, bits);
+            prop_assert_eq!(packed.len(), (codes.len() * usize::from(bits)).div_ceil(8));
+            let mut unpacked = vec![0; codes.len()];
+            unpack(bits, &packed, zero_point, &mut unpacked);
+            let expected = codes.iter().map(|&code| i16::from(code) + zero_point);
+            prop_assert_eq!(unpacked, expected.collect::<Vec<_>>());
+        }
     }
 }

@@ -1,0 +1,101 @@
+//! Published checkpoints reach their published accuracy and logits.
+
+use std::path::Path;
+
+use lowbit_host::data::Source;
+use lowbit_host::graph::Graph;
+use lowbit_host::graph::tensor_file::TensorFile;
+use lowbit_host::nn::executor::{BatchStatistics, ForwardOptions, forward};
+use lowbit_host::{import, nn};
+
+use crate::files::data;
+
+/// A checkpoint with its test set, and what is known of the two.
+struct Published {
+    file: &'static str,
+    network: &'static str,
+    normalization: &'static str,
+    images: fn(&Path) -> Source,
+    image_file: &'static str,
+    correct: usize,
+}
+
+const CIFAR10: Published = Published {
+    file: "cifar10_resnet20",
+    network: "resnet20",
+    normalization: "imagenet",
+    images: |path| Source::Cifar10(path.to_owned()),
+    image_file: "cifar10_test.bin",
+    correct: 9173,
+};
+
+const CIFAR100: Published = Published {
+    file: "cifar100_resnet32",
+    network: "resnet32",
+    normalization: "cifar100",
+    images: |path| Source::Cifar100(path.to_owned()),
+    image_file: "cifar100_test_a.bin",
+    correct: 3472,
+};
+
+impl Published {
+    fn graph(&self) -> Option<Graph> {
+        let path = data(&format!("{}.safetensors", self.file))?;
+        let normalization = self.normalization.parse().unwrap();
+        Some(import::load(&path, self.network, None, normalization).unwrap())
+    }
+
+    fn has_accuracy(&self) {
+        let (Some(graph), Some(images)) = (self.graph(), data(self.image_file)) else {
+            return;
+        };
+        let dataset = (self.images)(&images).load().unwrap();
+        let classes = nn::evaluate(&graph, &dataset, &mut (), |_| {}).unwrap();
+        let correct = classes.iter().zip(&dataset.labels).filter(|(a, b)| a == b);
+        assert_eq!(correct.count(), self.correct, "of {}", dataset.len());
+    }
+
+    fn has_logits(&self) {
+        let (Some(graph), Some(images), Some(logits)) = (
+            self.graph(),
+            data(self.image_file),
+            data("reference_logits.safetensors"),
+        ) else {
+            return;
+        };
+        let dataset = (self.images)(&images).load().unwrap();
+        let expected = TensorFile::read(&logits).unwrap();
+        let expected = expected.tensor(self.file, &[64, graph.classes]).unwrap();
+        let indices: Vec<usize> = (0..64).collect();
+        let input = nn::images(&dataset, &indices, &graph.normalization).unwrap();
+        let options = ForwardOptions {
+            batch_statistics: BatchStatistics::Running,
+            keep_for_backward: false,
+            record_batch_norm_inputs: false,
+        };
+        let pass = forward(&graph, &input, options, &mut ()).unwrap();
+        let difference = (pass.output() - expected).unwrap().abs().unwrap();
+        let largest = difference.max_all().unwrap().to_scalar::<f32>().unwrap();
+        assert!(largest <= 1e-4, "logits differ by {largest:e}");
+    }
+}
+
+#[test]
+fn cifar10_resnet20_has_its_published_accuracy() {
+    CIFAR10.has_accuracy();
+}
+
+#[test]
+fn cifar100_resnet32_has_its_measured_accuracy() {
+    CIFAR100.has_accuracy();
+}
+
+#[test]
+fn cifar10_resnet20_has_the_reference_logits() {
+    CIFAR10.has_logits();
+}
+
+#[test]
+fn cifar100_resnet32_has_the_reference_logits() {
+    CIFAR100.has_logits();
+}

@@ -1,0 +1,9 @@
+//! Whole networks: float accuracy of published checkpoints, and the integer network against the
+//! fake-quantized one.
+
+mod agreement;
+mod compared;
+mod files;
+mod float;
+mod operators;
+mod small;
