@@ -123,3 +123,149 @@ pub(super) fn with_values<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) ->
     drop(storage);
     Ok(read(&tensor.flatten_all()?.to_vec1::<f32>()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        dfq::golden::{Golden, assert_close, flat},
+        graph::ActivationRange,
+    };
+
+    /// Network, batch and how far logits may be off at 3, 4 and 8 bits. At 8 bits a value on a
+    /// rounding boundary flips a code and the flip spreads, in double precision as well.
+    const CASES: [(&str, [(u8, f64); 3]); 2] = [
+        ("resnet8", [(3, 1e-4), (4, 1e-4), (8, 2e-3)]),
+        ("resnet20", [(3, 1e-4), (4, 1e-4), (8, 0.3)]),
+    ];
+
+    const KEEP: ForwardOptions = ForwardOptions {
+        batch_statistics: BatchStatistics::Running,
+        keep_for_backward: true,
+        record_batch_norm_inputs: false,
+    };
+
+    fn quantized(golden: &Golden, graph: Graph, bits: u8) -> QuantizedGraph {
+        let min = golden.f32(&format!("w{bits}a{bits}.x_min"));
+        let max = golden.f32(&format!("w{bits}a{bits}.x_max"));
+        let mut ranges =
+            min.into_iter()
+                .zip(max)
+                .map(|(min, max)| ActivationRange { bits, min, max });
+        let activations = graph.nodes.iter().map(|node| match node.op {
+            Op::Relu => Some(ranges.next().expect("a range per ReLU")),
+            _ => None,
+        });
+        let activations = activations.collect();
+        assert_eq!(ranges.next(), None);
+        let weight_bits = graph.nodes.iter().map(|node| match node.op {
+            Op::Conv2d(_) | Op::Linear(_) => Some(bits),
+            _ => None,
+        });
+        QuantizedGraph {
+            weight_bits: weight_bits.collect(),
+            activations,
+            graph,
+        }
+    }
+
+    fn pooled_features(graph: &Graph, pass: &Forward) -> Vec<f32> {
+        let pool = |node: &crate::graph::Node| matches!(node.op, Op::GlobalAveragePool);
+        let pool = graph.nodes.iter().position(pool).expect("a pool");
+        flat(pass.value(NodeId(pool)).expect("a kept value"))
+    }
+
+    #[test]
+    fn float_networks_match_golden() {
+        for (network, _) in CASES {
+            let Some(golden) = Golden::open(network) else {
+                continue;
+            };
+            let graph = golden.network(network, "net.");
+            let pass = executor::forward(&graph, &golden.tensor("x"), KEEP, &mut ()).unwrap();
+            for (key, got) in [
+                ("fp.logits", flat(pass.output())),
+                ("fp.feature", pooled_features(&graph, &pass)),
+            ] {
+                assert_close(key, &got, &golden.f32(key), 2e-5, 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn quantized_networks_match_golden() {
+        for (network, widths) in CASES {
+            let Some(golden) = Golden::open(network) else {
+                continue;
+            };
+            for (bits, tolerance) in widths {
+                let quantized = quantized(&golden, golden.network(network, "net."), bits);
+                let network = FakeQuantized::new(&quantized).unwrap();
+                let input = golden.tensor("x");
+                let mut hook = network.hook();
+                let pass = executor::forward(&network.graph, &input, KEEP, &mut hook).unwrap();
+                let feature = pooled_features(&network.graph, &pass);
+                let logits = flat(network.forward(&input).unwrap().output());
+                for (part, got) in [("logits", logits), ("feature", feature)] {
+                    let key = format!("w{bits}a{bits}.{part}");
+                    assert_close(&key, &got, &golden.f32(&key), tolerance, 0.0);
+                }
+            }
+        }
+    }
+
+    /// Compares codes behind every ReLU with the stored ones and lets the network go on from those.
+    struct LayerByLayer<'a> {
+        golden: &'a Golden,
+        network: &'a FakeQuantized,
+        layer: usize,
+    }
+
+    impl Hooks for LayerByLayer<'_> {
+        fn output(&mut self, node: NodeId, value: Tensor) -> nn::Result<Tensor> {
+            let Some(quantizer) = &self.network.quantizers[node.0] else {
+                return Ok(value);
+            };
+            let key = format!("w{0}a{0}.act{1}", quantizer.bits, self.layer);
+            self.layer += 1;
+            let stored = self.golden.tensor(&key);
+            let codes = quantizer.codes(&flat(&value));
+            let expected = quantizer.codes(&flat(&stored));
+            let differing = codes
+                .iter()
+                .zip(&expected)
+                .filter(|(got, expected)| got != expected);
+            let mut count = 0;
+            for (got, expected) in differing {
+                assert_eq!(got.abs_diff(*expected), 1, "{key}");
+                count += 1;
+            }
+            assert!(
+                count <= codes.len().div_ceil(10_000),
+                "{key}: {count} codes differ"
+            );
+            Ok(stored)
+        }
+    }
+
+    #[test]
+    fn every_layer_matches_golden() {
+        let Some(golden) = Golden::open("resnet8") else {
+            return;
+        };
+        for bits in [3, 4, 8] {
+            let quantized = quantized(&golden, golden.network("resnet8", "net."), bits);
+            let network = FakeQuantized::new(&quantized).unwrap();
+            let mut hook = LayerByLayer {
+                golden: &golden,
+                network: &network,
+                layer: 0,
+            };
+            let input = golden.tensor("x");
+            let pass = executor::forward(&network.graph, &input, KEEP, &mut hook).unwrap();
+            assert_eq!(hook.layer, 7);
+            let key = format!("w{bits}a{bits}.logits");
+            assert_close(&key, &flat(pass.output()), &golden.f32(&key), 2e-5, 1e-5);
+        }
+    }
+}

@@ -5,6 +5,11 @@ use std::{collections::HashMap, env, path::PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 
+use crate::{
+    graph::{Graph, Normalization},
+    zoo::{self, Parameters},
+};
+
 /// One file of reference figures.
 pub(crate) struct Golden {
     name: String,
@@ -61,16 +66,20 @@ impl Golden {
             .collect()
     }
 
-    /// Names of all tensors that start with `prefix`, without it.
-    pub(crate) fn names_under(&self, prefix: &str) -> Vec<String> {
-        let mut names: Vec<String> = self
-            .tensors
-            .keys()
-            .filter_map(|key| key.strip_prefix(prefix))
-            .map(str::to_owned)
-            .collect();
-        names.sort();
-        names
+    /// Network `name` of the zoo with the tensors whose names start with `prefix`.
+    pub(crate) fn network(&self, name: &str, prefix: &str) -> Graph {
+        let normalization = Normalization {
+            mean: vec![0.5; 3],
+            std: vec![0.25; 3],
+        };
+        let mut parameters = Prefixed {
+            golden: self,
+            prefix,
+        };
+        let network = zoo::network(name).expect("a network of the zoo");
+        network
+            .build(&mut parameters, 10, normalization)
+            .expect("all parameters")
     }
 
     fn values<T: candle_core::WithDType>(&self, key: &str) -> Vec<T> {
@@ -78,6 +87,25 @@ impl Golden {
         tensor
             .to_vec1()
             .unwrap_or_else(|error| panic!("{}: {key}: {error}", self.name))
+    }
+}
+
+/// Tensors under a prefix as the parameters of a network.
+struct Prefixed<'a> {
+    golden: &'a Golden,
+    prefix: &'a str,
+}
+
+impl Parameters for Prefixed<'_> {
+    fn contains(&self, name: &str) -> bool {
+        let key = format!("{}{name}", self.prefix);
+        self.golden.tensors.contains_key(&key)
+    }
+
+    fn get(&mut self, name: &str, shape: &[usize]) -> candle_core::Result<Tensor> {
+        let tensor = self.golden.tensor(&format!("{}{name}", self.prefix));
+        assert_eq!(tensor.dims(), shape, "{name}");
+        Ok(tensor)
     }
 }
 

@@ -411,3 +411,6 @@ fn normalization_tensor(values: &[f64], channels: usize) -> Result<Tensor> {
     let values = values.iter().map(|&value| value as f32).collect();
     Ok(Tensor::from_vec(values, (1, channels, 1, 1), &Device::Cpu)?)
 }
+
+#[cfg(test)]
+mod tests;

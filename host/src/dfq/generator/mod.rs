@@ -250,8 +250,16 @@ mod tests {
                 assert_close(&name, stored_rows, &expected, 1e-2, 0.0);
                 continue;
             }
-            if name=="conv_blocks2.1.bias" || name=="conv_blocks2.1.weight" { for (i,(a,b)) in stored_rows.iter().zip(&expected).enumerate() { if (a-b).abs()>1e-4 {eprintln!("DBG {name} {i} {a} {b}");} } }
-            if name.starts_with("xx") {assert_norm(&name, stored_rows, &expected, 1e-3);}
+            if name == "conv_blocks2.1.bias" || name == "conv_blocks2.1.weight" {
+                for (i, (a, b)) in stored_rows.iter().zip(&expected).enumerate() {
+                    if (a - b).abs() > 1e-4 {
+                        eprintln!("DBG {name} {i} {a} {b}");
+                    }
+                }
+            }
+            if name.starts_with("xx") {
+                assert_norm(&name, stored_rows, &expected, 1e-3);
+            }
             let norm = got
                 .iter()
                 .map(|&g| f64::from(g).powi(2))
