@@ -5,14 +5,12 @@ use rayon::prelude::*;
 
 use super::im2col::{col2im, im2col};
 use super::matmul::{Matrix, matmul};
-use super::{LANES, sum, vectorized};
+use super::outer_product::OuterProduct;
+use super::packed::Packed;
+use super::{sum, vectorized};
 use crate::graph::{Conv2d, Padding};
 use crate::nn::values::{tensor, values};
 use crate::nn::{Error, Result};
-
-/// Images whose weight gradients are added up one after the other, before those of other blocks.
-/// Fixed, so that the result does not depend on the number of threads.
-const IMAGES_PER_BLOCK: usize = 4;
 
 /// All sizes of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +111,16 @@ impl Geometry {
 
     fn taps(&self) -> usize {
         self.channels_in / self.groups * self.kernel[0] * self.kernel[1]
+    }
+
+    /// Where the taps of one group lie relative to the first in an image of `size` rows and columns.
+    fn tap_offsets(&self, size: [usize; 2]) -> Vec<usize> {
+        let [height, width] = self.kernel;
+        let tap = |tap: usize| {
+            let (channel, ky, kx) = (tap / (height * width), tap / width % height, tap % width);
+            (channel * size[0] + ky) * size[1] + kx
+        };
+        (0..self.taps()).map(tap).collect()
     }
 
     fn image_in(&self) -> usize {
@@ -233,32 +241,23 @@ pub fn backward_input(
 pub fn backward_weight(conv: &Conv2d, input: &Tensor, gradient: &Tensor) -> Result<Tensor> {
     let geometry = Geometry::new(conv, input.dims())?;
     let (x, g) = (values(input)?, values(gradient)?);
-    let group_rows = geometry.channels_out / geometry.groups;
-    let blocks = x
-        .par_chunks(IMAGES_PER_BLOCK * geometry.image_in())
-        .zip(g.par_chunks(IMAGES_PER_BLOCK * geometry.image_out()));
-    let partial = blocks.map_init(Vec::new, |patches, (images, gradients)| {
-        let mut block = vec![0f32; geometry.channels_out * geometry.taps()];
-        let images = images.chunks_exact(geometry.image_in());
-        for (image, gradient) in images.zip(gradients.chunks_exact(geometry.image_out())) {
-            for group in 0..geometry.groups {
-                let patches = group_patches(&geometry, image, group, patches);
-                let rows = group_rows * geometry.positions();
-                let gradient = &gradient[group * rows..][..rows];
-                let weights = group_rows * geometry.taps();
-                let block = &mut block[group * weights..][..weights];
-                vectorized(|| add_row_products(block, gradient, patches, geometry.positions()));
-            }
-        }
-        block
-    });
-    let partial = partial.collect::<Vec<_>>();
-    let mut total = vec![0f32; geometry.channels_out * geometry.taps()];
-    for block in &partial {
-        total
-            .iter_mut()
-            .zip(block)
-            .for_each(|(total, value)| *total += value);
+    let x = Packed::new(&x, geometry.input_shape(), geometry.padding);
+    let g = Packed::new(&g, geometry.output_shape(), Padding::default());
+    let offsets = geometry.tap_offsets(x.size);
+    let rows = geometry.channels_out / geometry.groups;
+    let mut total = Vec::with_capacity(geometry.channels_out * geometry.taps());
+    for group in 0..geometry.groups {
+        let product = OuterProduct {
+            left: &g,
+            left_start: [0, 0],
+            pixels: geometry.output,
+            right: &x,
+            stride: geometry.stride,
+            rows: group * rows..(group + 1) * rows,
+            first_right: group * geometry.channels_in / geometry.groups,
+            offsets: &offsets,
+        };
+        total.extend(product.compute());
     }
     let group_channels = geometry.channels_in / geometry.groups;
     let [height, width] = geometry.kernel;
@@ -332,68 +331,4 @@ fn group_patches<'a>(
     buffer.resize(geometry.taps() * geometry.positions(), 0.0);
     im2col(geometry, image, buffer);
     buffer
-}
-
-/// `output[o][t] += sum over p of left[o][p] * right[t][p]`. Both operands are read along their
-/// rows, which a general matrix product would have to transpose first.
-#[inline(always)]
-fn add_row_products(output: &mut [f32], left: &[f32], right: &[f32], length: usize) {
-    const TILE: usize = 4;
-    let taps = right.len() / length;
-    let mut left_tiles = left
-        .chunks(TILE * length)
-        .zip(output.chunks_mut(TILE * taps));
-    for (left, output) in &mut left_tiles {
-        for (index, right) in right.chunks(TILE * length).enumerate() {
-            let column = index * TILE;
-            if left.len() == TILE * length && right.len() == TILE * length {
-                let sums = tile_products::<TILE>(left, right, length);
-                for (row, sums) in sums.iter().enumerate() {
-                    for (offset, value) in sums.iter().enumerate() {
-                        output[row * taps + column + offset] += value;
-                    }
-                }
-            } else {
-                for (row, left) in left.chunks_exact(length).enumerate() {
-                    for (offset, right) in right.chunks_exact(length).enumerate() {
-                        output[row * taps + column + offset] += super::dot(left, right);
-                    }
-                }
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn tile_products<const TILE: usize>(
-    left: &[f32],
-    right: &[f32],
-    length: usize,
-) -> [[f32; TILE]; TILE] {
-    let mut lanes = [[[0f32; LANES]; TILE]; TILE];
-    let mut left_rows = [[0f32; LANES]; TILE];
-    let whole = length / LANES * LANES;
-    for start in (0..whole).step_by(LANES) {
-        for (row, values) in left_rows.iter_mut().enumerate() {
-            values.copy_from_slice(&left[row * length + start..][..LANES]);
-        }
-        for column in 0..TILE {
-            let mut values = [0f32; LANES];
-            values.copy_from_slice(&right[column * length + start..][..LANES]);
-            for row in 0..TILE {
-                for lane in 0..LANES {
-                    let sum = &mut lanes[row][column][lane];
-                    *sum = left_rows[row][lane].mul_add(values[lane], *sum);
-                }
-            }
-        }
-    }
-    std::array::from_fn(|row| {
-        std::array::from_fn(|column| {
-            let rest = (whole..length)
-                .map(|index| left[row * length + index] * right[column * length + index])
-                .sum::<f32>();
-            lanes[row][column].iter().sum::<f32>() + rest
-        })
-    })
 }

@@ -7,6 +7,8 @@ pub mod conv2d;
 mod im2col;
 pub mod linear;
 mod matmul;
+mod outer_product;
+mod packed;
 pub mod pool;
 pub mod resample;
 
