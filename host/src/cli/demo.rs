@@ -183,6 +183,11 @@ fn float_network(context: &Context, fresh: bool) -> Result<Graph, Failure> {
         float_training::train(graph, &train, &FLOAT_TRAINING, &context.stop, |step| {
             bar.set_position(step.done as u64);
             bar.set_message(format!("loss {:.3}", step.loss));
+            if step.done * FLOAT_TRAINING.epochs % steps == 0 {
+                let epoch = step.done * FLOAT_TRAINING.epochs / steps;
+                let line = format!("Epoch {epoch}/{}: loss {:.3}", FLOAT_TRAINING.epochs, step.loss);
+                bar.suspend(|| context.output.say(line));
+            }
         });
     bar.finish_and_clear();
     let graph = trained.map_err(|error| match error {
