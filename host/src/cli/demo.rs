@@ -34,7 +34,7 @@ an emulated Cortex-M4 and compares every result with this computer.";
 const NETWORK: &str = "resnet8";
 const BOARD: &str = "mps2-an386";
 const FLOAT_TRAINING: Settings =
-    Settings { epochs: 5, batch: 64, learning_rate: 0.1, weight_decay: 5e-4, seed: 1 };
+    Settings { epochs: 6, batch: 32, learning_rate: 0.05, weight_decay: 5e-4, seed: 1 };
 /// Real and generated images in the picture, each.
 const PICTURED: usize = 50;
 const PICTURE_COLUMNS: usize = 10;

@@ -87,25 +87,25 @@ impl Scene {
     fn random(class: usize, rng: &mut ChaCha8Rng) -> Self {
         let background = [colour(rng), colour(rng)];
         let object_colour = contrasting_colour(&background, rng);
-        let clutter = (0..rng.random_range(2..6))
+        let clutter = (0..rng.random_range(1..4))
             .map(|_| {
                 let piece = if rng.random_bool(0.5) {
                     Outline::Stroke
                 } else {
                     Outline::Blob
                 };
-                (Placed::random(piece, 0.10..0.26, 1.0, rng), colour(rng))
+                (Placed::random(piece, 0.08..0.20, 1.0, rng), colour(rng))
             })
             .collect();
         Self {
-            object: Placed::random(Outline::CLASSES[class], 0.42..0.80, 0.22, rng),
+            object: Placed::random(Outline::CLASSES[class], 0.55..0.85, 0.15, rng),
             object_colour,
             background,
             background_direction: direction(rng),
             clutter,
             light_direction: direction(rng),
             light: rng.random_range(0.0..0.45),
-            noise: rng.random_range(0.01..0.10),
+            noise: rng.random_range(0.01..0.06),
         }
     }
 
@@ -288,7 +288,7 @@ fn contrasting_colour(background: &[Colour; 2], rng: &mut ChaCha8Rng) -> Colour 
         let candidate = colour(rng);
         if background
             .iter()
-            .all(|end| distance(end, &candidate) > 0.35)
+            .all(|end| distance(end, &candidate) > 0.45)
         {
             return candidate;
         }
