@@ -121,12 +121,19 @@ fn folders() -> [PathBuf; 2] {
     [repository.join("tests/golden"), data.join("../golden")]
 }
 
+/// Single or double precision.
+pub(crate) trait Number: Into<f64> + Copy {}
+
+impl<T: Into<f64> + Copy> Number for T {}
+
 /// Fails unless `|got - expected| <= atol + rtol * |expected|` for every element.
-pub(crate) fn assert_close<A, B>(what: &str, got: &[A], expected: &[B], atol: f64, rtol: f64)
-where
-    A: Into<f64> + Copy,
-    B: Into<f64> + Copy,
-{
+pub(crate) fn assert_close(
+    what: &str,
+    got: &[impl Number],
+    expected: &[impl Number],
+    atol: f64,
+    rtol: f64,
+) {
     assert_eq!(got.len(), expected.len(), "{what}: number of elements");
     for (index, (&got, &expected)) in got.iter().zip(expected).enumerate() {
         let (got, expected): (f64, f64) = (got.into(), expected.into());
@@ -139,25 +146,25 @@ where
 }
 
 /// Fails unless `||got - expected|| <= rtol * ||expected||`.
-pub(crate) fn assert_norm<A, B>(what: &str, got: &[A], expected: &[B], rtol: f64)
-where
-    A: Into<f64> + Copy,
-    B: Into<f64> + Copy,
-{
-    assert_eq!(got.len(), expected.len(), "{what}: number of elements");
-    let pairs = || {
-        got.iter()
-            .zip(expected)
-            .map(|(&g, &e)| (g.into(), e.into()))
-    };
-    let norm = |squares: f64| squares.sqrt();
-    let difference = norm(pairs().map(|(g, e): (f64, f64)| (g - e).powi(2)).sum());
-    let expected = norm(pairs().map(|(_, e): (f64, f64)| e * e).sum());
+pub(crate) fn assert_norm(what: &str, got: &[impl Number], expected: &[impl Number], rtol: f64) {
+    let difference = norm_distance(got, expected);
+    let expected = norm(expected.iter().map(|&e| e.into()));
     assert!(
         difference <= rtol * expected,
         "{what}: differs by {difference:e} of {expected:e} ({:e})",
         difference / expected
     );
+}
+
+/// `||got - expected||`.
+pub(crate) fn norm_distance(got: &[impl Number], expected: &[impl Number]) -> f64 {
+    assert_eq!(got.len(), expected.len(), "number of elements");
+    let pairs = got.iter().zip(expected);
+    norm(pairs.map(|(&g, &e)| g.into() - e.into()))
+}
+
+fn norm(values: impl Iterator<Item = f64>) -> f64 {
+    values.map(|value| value * value).sum::<f64>().sqrt()
 }
 
 /// Values of an `f32` tensor, flattened.

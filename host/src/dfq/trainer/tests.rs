@@ -1,5 +1,5 @@
 use super::*;
-use crate::dfq::golden::{Golden, assert_close, assert_norm, flat};
+use crate::dfq::golden::{Golden, assert_close, assert_norm, flat, norm_distance};
 
 const FROZEN: Phase = Phase {
     observe: false,
@@ -72,11 +72,7 @@ fn student_parameters(trainer: &Trainer) -> Vec<(String, Tensor)> {
 }
 
 fn norm(values: &[f32]) -> f64 {
-    values
-        .iter()
-        .map(|&x| f64::from(x).powi(2))
-        .sum::<f64>()
-        .sqrt()
+    norm_distance(values, &vec![0.0; values.len()])
 }
 
 #[test]
