@@ -14,6 +14,9 @@
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
 
+#[cfg(all(feature = "std", not(test)))]
+extern crate std;
+
 #[cfg(any(test, feature = "_test"))]
 extern crate alloc;
 

@@ -14,7 +14,12 @@ pub(super) struct Arena<'a> {
 pub(super) struct Parts<'a> {
     pub(super) output: &'a mut [u8],
     pub(super) scratch: &'a mut [u8],
-    rest: [Segment<'a>; 3],
+    pub(super) inputs: Unwritten<'a>,
+}
+
+/// The arena around what an operation writes.
+pub(super) struct Unwritten<'a> {
+    segments: [Segment<'a>; 3],
 }
 
 /// Bytes that an operation does not write.
@@ -57,7 +62,7 @@ impl<'a> Arena<'a> {
         let (between, rest) = cut(rest, high.0.saturating_sub(between_start));
         let (second, after) = cut(rest, high.1);
         let after_start = between_start + between.len() + second.len();
-        let rest = [(0, before), (between_start, between), (after_start, after)];
+        let unwritten = [(0, before), (between_start, between), (after_start, after)];
         let (output, scratch) = if output_first {
             (first, second)
         } else {
@@ -66,23 +71,25 @@ impl<'a> Arena<'a> {
         Parts {
             output,
             scratch,
-            rest: rest.map(|(start, bytes)| Segment { start, bytes }),
+            inputs: Unwritten {
+                segments: unwritten.map(|(start, bytes)| Segment { start, bytes }),
+            },
         }
     }
 }
 
-impl<'a> Parts<'a> {
-    /// `length` bytes of the arena at `offset`, which are not written.
+impl<'a> Unwritten<'a> {
+    /// `length` bytes of the arena at `offset`.
     pub(super) fn slice(&self, offset: u32, length: usize) -> &'a [u8] {
         let offset = offset as usize;
         let inside = |segment: &Segment<'a>| {
             let from = offset.checked_sub(segment.start)?;
             segment.bytes.get(from..)?.get(..length)
         };
-        self.rest.iter().find_map(inside).unwrap_or_default()
+        self.segments.iter().find_map(inside).unwrap_or_default()
     }
 
-    /// The elements of a tensor that is not written.
+    /// The elements of a tensor.
     pub(super) fn tensor(&self, spec: &TensorSpec) -> &'a [u8] {
         self.slice(spec.offset, spec.bytes())
     }

@@ -1,6 +1,6 @@
 //! One operation: its parameters from the model, its tensors from the arena.
 
-use super::arena::{Arena, Parts};
+use super::arena::{Arena, Parts, Unwritten};
 use crate::arithmetic::Affine;
 use crate::format::{
     Blob, Convolution, Kind, Model, Operation, Requantize, Residual, Scratch, TensorSpec, Weights,
@@ -11,13 +11,12 @@ use crate::kernels::{add, conv2d, input_table, logits};
 
 /// Computes the output of `operation`.
 pub(super) fn execute(model: &Model<'_>, operation: &Operation<'_>, arena: &mut Arena<'_>) {
-    let spec = operation.output;
-    let mut parts = arena.split(&spec, scratch(&operation.kind));
-    let output = core::mem::take(&mut parts.output);
+    let spec = &operation.output;
+    let parts = arena.split(spec, scratch(&operation.kind));
     match &operation.kind {
         Kind::InputTable { pixels, table } => {
-            let pixels = parts.slice(*pixels, model.pixel_bytes());
-            let mut output = ElementsMut::new(&spec, output);
+            let pixels = parts.inputs.slice(*pixels, model.pixel_bytes());
+            let mut output = ElementsMut::new(spec, parts.output);
             input_table::run(
                 pixels,
                 model.blob(*table),
@@ -31,87 +30,19 @@ pub(super) fn execute(model: &Model<'_>, operation: &Operation<'_>, arena: &mut 
             residual,
             ..
         } => {
-            let scratch = core::mem::take(&mut parts.scratch);
-            let (_, scratch, _) = bytemuck::pod_align_to_mut(scratch);
-            let memory = Memory { model, parts };
-            let source = memory.source(convolution);
-            let epilogue = memory.epilogue(requantize, residual, &spec);
-            conv2d::run(
-                &source,
-                &epilogue,
-                &mut ImageMut::new(&spec, output),
-                scratch,
-            );
-        }
-        Kind::Add {
-            left,
-            right,
-            left_multiplier,
-            right_multiplier,
-            bias,
-            shift,
-            low,
-            high,
-        } => {
-            let elements = |input: &TensorSpec| {
-                (input.offset != spec.offset).then(|| Elements::new(input, parts.tensor(input)))
+            let inputs = Inputs {
+                model,
+                arena: &parts.inputs,
             };
-            let add = add::Add {
-                affine: Affine {
-                    multiplier: *left_multiplier,
-                    bias: *bias,
-                    shift: *shift,
-                },
-                right_multiplier: *right_multiplier,
-                low: *low,
-                high: *high,
-            };
-            let count = spec.elements() as usize;
-            let mut output = ElementsMut::new(&spec, output);
-            add::run(&add, elements(left), elements(right), count, &mut output);
+            let source = inputs.source(convolution);
+            let epilogue = inputs.epilogue(requantize, residual, spec);
+            let (_, scratch, _) = bytemuck::pod_align_to_mut(parts.scratch);
+            let mut output = ImageMut::new(spec, parts.output);
+            conv2d::run(&source, &epilogue, &mut output, scratch);
         }
-        Kind::MaxPool {
-            input,
-            window,
-            stride,
-            padding,
-        } => {
-            let windows = Windows {
-                size: *window,
-                stride: *stride,
-                padding: *padding,
-            };
-            let input = Image::new(input, parts.tensor(input));
-            pool::max(&input, &windows, &mut ImageMut::new(&spec, output));
-        }
-        Kind::SumPool {
-            input,
-            window,
-            stride,
-        } => {
-            let windows = unpadded(window, stride);
-            let input = Image::new(input, parts.tensor(input));
-            pool::sum(&input, &windows, &mut ImageMut::new(&spec, output));
-        }
-        Kind::AveragePool {
-            input,
-            window,
-            stride,
-            multiplier,
-            bias,
-            shift,
-            low,
-            high,
-        } => {
-            let affine = Affine {
-                multiplier: *multiplier,
-                bias: *bias,
-                shift: *shift,
-            };
-            let windows = unpadded(window, stride);
-            let input = Image::new(input, parts.tensor(input));
-            let mut output = ImageMut::new(&spec, output);
-            pool::average(&input, &windows, &affine, [*low, *high], &mut output);
+        Kind::Add { .. } => execute_add(&operation.kind, spec, parts),
+        Kind::MaxPool { .. } | Kind::SumPool { .. } | Kind::AveragePool { .. } => {
+            execute_pool(&operation.kind, spec, parts);
         }
         Kind::Logits {
             input,
@@ -122,8 +53,8 @@ pub(super) fn execute(model: &Model<'_>, operation: &Operation<'_>, arena: &mut 
         } => {
             let rows = rows(model, weights, input.elements() as usize);
             let affines = affines(model, *multipliers, *biases, *shifts);
-            let features = Elements::new(input, parts.tensor(input));
-            let mut output = ElementsMut::new(&spec, output);
+            let features = Elements::new(input, parts.inputs.tensor(input));
+            let mut output = ElementsMut::new(spec, parts.output);
             logits::run(
                 &features,
                 &rows,
@@ -135,18 +66,93 @@ pub(super) fn execute(model: &Model<'_>, operation: &Operation<'_>, arena: &mut 
     }
 }
 
+fn execute_add(kind: &Kind, spec: &TensorSpec, parts: Parts<'_>) {
+    let Kind::Add {
+        left,
+        right,
+        left_multiplier,
+        right_multiplier,
+        bias,
+        shift,
+        low,
+        high,
+    } = *kind
+    else {
+        return;
+    };
+    let operand = |input: &TensorSpec| {
+        let elsewhere = input.offset != spec.offset;
+        elsewhere.then(|| Elements::new(input, parts.inputs.tensor(input)))
+    };
+    let add = add::Add {
+        affine: Affine {
+            multiplier: left_multiplier,
+            bias,
+            shift,
+        },
+        right_multiplier,
+        low,
+        high,
+    };
+    let count = spec.elements() as usize;
+    let mut output = ElementsMut::new(spec, parts.output);
+    add::run(&add, operand(&left), operand(&right), count, &mut output);
+}
+
+fn execute_pool(kind: &Kind, spec: &TensorSpec, parts: Parts<'_>) {
+    let mut output = ImageMut::new(spec, parts.output);
+    let image = |input: &TensorSpec| Image::new(input, parts.inputs.tensor(input));
+    let windows = |size, stride, padding| Windows {
+        size,
+        stride,
+        padding,
+    };
+    match *kind {
+        Kind::MaxPool {
+            input,
+            window,
+            stride,
+            padding,
+        } => pool::max(
+            &image(&input),
+            &windows(window, stride, padding),
+            &mut output,
+        ),
+        Kind::SumPool {
+            input,
+            window,
+            stride,
+        } => pool::sum(
+            &image(&input),
+            &windows(window, stride, [0; 2]),
+            &mut output,
+        ),
+        Kind::AveragePool {
+            input,
+            window,
+            stride,
+            multiplier,
+            bias,
+            shift,
+            low,
+            high,
+        } => {
+            let affine = Affine {
+                multiplier,
+                bias,
+                shift,
+            };
+            let windows = windows(window, stride, [0; 2]);
+            pool::average(&image(&input), &windows, &affine, [low, high], &mut output);
+        }
+        _ => {}
+    }
+}
+
 fn scratch(kind: &Kind) -> Scratch {
     match kind {
         Kind::Conv2d { scratch, .. } => *scratch,
         _ => Scratch::default(),
-    }
-}
-
-fn unpadded(window: &[u8; 2], stride: &[u8; 2]) -> Windows {
-    Windows {
-        size: *window,
-        stride: *stride,
-        padding: [0; 2],
     }
 }
 
@@ -168,17 +174,17 @@ fn affines<'a>(model: &Model<'a>, multipliers: Blob, biases: Blob, shifts: Blob)
 }
 
 /// What a convolution reads.
-struct Memory<'a> {
+struct Inputs<'a> {
     model: &'a Model<'a>,
-    parts: Parts<'a>,
+    arena: &'a Unwritten<'a>,
 }
 
-impl<'a> Memory<'a> {
+impl<'a> Inputs<'a> {
     fn source(&self, geometry: &'a Convolution) -> conv2d::Source<'a> {
         let taps = geometry.taps() as usize;
         conv2d::Source {
             geometry,
-            input: Image::new(&geometry.input, self.parts.tensor(&geometry.input)),
+            input: Image::new(&geometry.input, self.arena.tensor(&geometry.input)),
             weights: rows(self.model, &geometry.weights, taps),
         }
     }
@@ -214,7 +220,7 @@ impl<'a> Memory<'a> {
                 multipliers,
             } => conv2d::Addend::Identity {
                 input: (input.offset != output.offset)
-                    .then(|| Image::new(input, self.parts.tensor(input))),
+                    .then(|| Image::new(input, self.arena.tensor(input))),
                 stride: usize::from(*stride),
                 channel_offset: usize::from(*channel_offset),
                 multipliers: self.model.blob(*multipliers),

@@ -152,7 +152,8 @@ pub enum Residual {
     /// `multiplier[o] * value(y * stride, x * stride, o - channel_offset)`; nothing for channels
     /// outside the skipped tensor (the parameter-free shortcut pads them with zeros).
     Identity {
-        /// The tensor that skips.
+        /// The tensor that skips. The output may lie exactly in its place if both are alike in
+        /// size, element type and zero point and the stride is 1.
         input: TensorSpec,
         /// Step in rows and columns of `input`.
         stride: u8,
@@ -200,7 +201,8 @@ pub enum Kind {
         /// Room for patches and unpacked weights, see [`kernels`](crate::kernels).
         scratch: Scratch,
     },
-    /// `clamp((m_left * left + m_right * right + bias) >> shift, low, high)` per element.
+    /// `clamp((m_left * left + m_right * right + bias) >> shift, low, high)` per element. The
+    /// output may lie exactly in the place of an operand of the same element type and zero point.
     Add {
         /// First operand.
         left: TensorSpec,

@@ -7,14 +7,18 @@ pub(super) const POSITIONS: usize = 2;
 
 /// Sums of products of each patch (outer index) with each row of weights (inner index). All rows
 /// are equally long, a multiple of [`TAP_ALIGNMENT`](super::TAP_ALIGNMENT).
-#[cfg(not(lowbit_cortex_m_dsp))]
+#[cfg(not(any(lowbit_cortex_m_dsp, lowbit_x86_64_detect)))]
 pub(super) use portable as block;
 
 #[cfg(lowbit_cortex_m_dsp)]
 pub(super) use super::cortex_m_dsp::dot_2x2 as block;
 
+#[cfg(lowbit_x86_64_detect)]
+pub(super) use super::x86_64::dot_2x2 as block;
+
 /// The definition. Compilers turn it into multiply-add instructions of pairs where there are any.
-#[cfg(any(test, not(lowbit_cortex_m_dsp)))]
+#[cfg(not(lowbit_cortex_m_dsp))]
+#[inline(always)]
 pub(super) fn portable(
     weights: [&[i16]; CHANNELS],
     patches: [&[i16]; POSITIONS],

@@ -17,6 +17,8 @@ pub mod input_table;
 pub mod logits;
 mod parameters;
 pub mod pool;
+#[cfg(lowbit_x86_64_detect)]
+mod x86_64;
 
 use crate::format::{Convolution, Kind, Residual};
 
