@@ -1,13 +1,11 @@
-//! Convolution as matrix products with patches, image by image.
+//! Convolution and its gradients, on images with the samples innermost.
 
 use candle_core::Tensor;
-use rayon::prelude::*;
 
-use super::im2col::{col2im, im2col};
-use super::matmul::{Matrix, matmul};
+use super::correlation::Correlation;
 use super::outer_product::OuterProduct;
 use super::packed::Packed;
-use super::{sum, vectorized};
+use super::sum;
 use crate::graph::{Conv2d, Padding};
 use crate::nn::values::{tensor, values};
 use crate::nn::{Error, Result};
@@ -101,14 +99,6 @@ impl Geometry {
         [self.batch, self.channels_in, self.input[0], self.input[1]]
     }
 
-    pub(super) fn positions(&self) -> usize {
-        self.output[0] * self.output[1]
-    }
-
-    pub(super) fn plane(&self) -> usize {
-        self.input[0] * self.input[1]
-    }
-
     fn taps(&self) -> usize {
         self.channels_in / self.groups * self.kernel[0] * self.kernel[1]
     }
@@ -123,38 +113,51 @@ impl Geometry {
         (0..self.taps()).map(tap).collect()
     }
 
-    fn image_in(&self) -> usize {
-        self.channels_in * self.plane()
+    /// Which outputs each pixel of the input takes part in, in rows (`axis` 0) or columns (1).
+    fn reach(&self, axis: usize) -> Reach {
+        let before = [self.padding.top, self.padding.left][axis];
+        let (input, output) = (self.input[axis] as isize, self.output[axis] as isize);
+        let stride = self.stride as isize;
+        let distances = (0..stride).map(|first| {
+            let kernel = (0..self.kernel[axis]).filter_map(move |tap| {
+                let distance = first + before as isize - tap as isize;
+                (distance % stride == 0).then_some((tap, distance / stride))
+            });
+            kernel.collect::<Vec<_>>()
+        });
+        let distances = distances.collect::<Vec<_>>();
+        let all = || distances.iter().flatten().map(|(_, distance)| *distance);
+        let lowest = all().min().unwrap_or(0).min(0);
+        let highest = (input - 1) / stride + all().max().unwrap_or(0);
+        let shifted = |(tap, distance): &(usize, isize)| (*tap, (distance - lowest) as usize);
+        Reach {
+            before: -lowest as usize,
+            after: (highest - (output - 1)).max(0) as usize,
+            taps: distances
+                .iter()
+                .map(|taps| taps.iter().map(shifted).collect())
+                .collect(),
+        }
     }
 
-    fn image_out(&self) -> usize {
-        self.channels_out * self.positions()
+    fn group_inputs(&self) -> usize {
+        self.channels_in / self.groups
     }
 
-    /// Patches of an unpadded 1x1 convolution are the image itself.
-    fn is_pointwise(&self) -> bool {
-        self.kernel == [1, 1] && self.stride == 1 && self.padding == Padding::default()
+    fn group_outputs(&self) -> usize {
+        self.channels_out / self.groups
     }
+}
 
-    pub(super) fn input_row(&self, oy: usize, ky: usize) -> Option<usize> {
-        let y = (oy * self.stride + ky).checked_sub(self.padding.top)?;
-        (y < self.input[0]).then_some(y)
-    }
-
-    /// Output columns `from..to` whose tap in kernel column `kx` lies within the image.
-    pub(super) fn columns_inside(&self, kx: usize) -> (usize, usize) {
-        let columns = self.output[1];
-        let from = self
-            .padding
-            .left
-            .saturating_sub(kx)
-            .div_ceil(self.stride)
-            .min(columns);
-        let end = (self.input[1] + self.padding.left)
-            .saturating_sub(kx)
-            .div_ceil(self.stride);
-        (from, end.clamp(from, columns))
-    }
+/// The outputs that the pixels of an input take part in, along one axis.
+struct Reach {
+    /// Zeros needed before the first output.
+    before: usize,
+    /// Zeros needed after the last output.
+    after: usize,
+    /// For the pixels `first`, `first + stride`, ...: the taps that reach an output, each with
+    /// where that output of the first pixel lies behind the zeros.
+    taps: Vec<Vec<(usize, usize)>>,
 }
 
 /// `y = w * x + bias`.
@@ -165,33 +168,22 @@ pub fn forward(conv: &Conv2d, weight: &Tensor, input: &Tensor) -> Result<Tensor>
     let geometry = Geometry::new(conv, input.dims())?;
     let (x, w) = (values(input)?, values(weight)?);
     let bias = conv.bias.as_ref().map(values).transpose()?;
-    let mut output = vec![0f32; geometry.batch * geometry.image_out()];
-    let images = output
-        .par_chunks_mut(geometry.image_out())
-        .zip(x.par_chunks(geometry.image_in()));
-    images.for_each_init(Vec::new, |patches, (out, image)| {
-        for group in 0..geometry.groups {
-            let patches = group_patches(&geometry, image, group, patches);
-            let (out, w) = group_slices(&geometry, out, &w, group);
-            let size = (
-                geometry.channels_out / geometry.groups,
-                geometry.taps(),
-                geometry.positions(),
-            );
-            let weights = Matrix::rows(w, geometry.taps());
-            matmul(
-                size,
-                out,
-                weights,
-                Matrix::rows(patches, geometry.positions()),
-            );
-        }
-        if let Some(bias) = &bias {
-            for (plane, bias) in out.chunks_exact_mut(geometry.positions()).zip(bias.iter()) {
-                plane.iter_mut().for_each(|value| *value += bias);
-            }
-        }
+    let x = Packed::new(&x, geometry.input_shape(), geometry.padding);
+    let correlation = Correlation {
+        input: &x,
+        groups: geometry.groups,
+        group_inputs: geometry.group_inputs(),
+        group_outputs: geometry.group_outputs(),
+        stride: geometry.stride,
+        step: 1,
+        output: geometry.output,
+        bias: bias.as_deref(),
+    };
+    let taps = geometry.taps();
+    let phase = correlation.phase([0, 0], geometry.tap_offsets(x.size), |channel, tap| {
+        w[channel * taps + tap]
     });
+    let output = correlation.compute(&[phase], geometry.batch);
     tensor(output, &geometry.output_shape())
 }
 
@@ -207,30 +199,46 @@ pub fn backward_input(
 ) -> Result<Tensor> {
     let geometry = Geometry::new(conv, input_shape)?;
     let (g, w) = (values(gradient)?, values(weight)?);
-    let mut output = vec![0f32; geometry.batch * geometry.image_in()];
-    let images = output
-        .par_chunks_mut(geometry.image_in())
-        .zip(g.par_chunks(geometry.image_out()));
-    images.for_each_init(Vec::new, |patches, (image, gradient)| {
-        for group in 0..geometry.groups {
-            let (gradient, w) = group_slices_ref(&geometry, gradient, &w, group);
-            let size = (
-                geometry.taps(),
-                geometry.channels_out / geometry.groups,
-                geometry.positions(),
-            );
-            let weights = Matrix::transposed(w, geometry.taps());
-            let gradient = Matrix::rows(gradient, geometry.positions());
-            let image = group_image_mut(&geometry, image, group);
-            if geometry.is_pointwise() {
-                matmul(size, image, weights, gradient);
-            } else {
-                patches.resize(geometry.taps() * geometry.positions(), 0.0);
-                matmul(size, patches, weights, gradient);
-                vectorized(|| col2im(&geometry, patches, image));
+    let (rows, columns) = (geometry.reach(0), geometry.reach(1));
+    let padding = Padding {
+        top: rows.before,
+        left: columns.before,
+        bottom: rows.after,
+        right: columns.after,
+    };
+    let g = Packed::new(&g, geometry.output_shape(), padding);
+    let (group_inputs, group_outputs) = (geometry.group_inputs(), geometry.group_outputs());
+    let correlation = Correlation {
+        input: &g,
+        groups: geometry.groups,
+        group_inputs: group_outputs,
+        group_outputs: group_inputs,
+        stride: 1,
+        step: geometry.stride,
+        output: geometry.input,
+        bias: None,
+    };
+    let area = geometry.kernel[0] * geometry.kernel[1];
+    let mut phases = Vec::new();
+    for (row, row_taps) in rows.taps.iter().enumerate() {
+        for (column, column_taps) in columns.taps.iter().enumerate() {
+            let (mut offsets, mut taps) = (Vec::new(), Vec::new());
+            for output in 0..group_outputs {
+                for (ky, y) in row_taps {
+                    for (kx, x) in column_taps {
+                        offsets.push((output * g.size[0] + y) * g.size[1] + x);
+                        taps.push((output, ky * geometry.kernel[1] + kx));
+                    }
+                }
             }
+            phases.push(correlation.phase([row, column], offsets, |channel, index| {
+                let (group, input) = (channel / group_inputs, channel % group_inputs);
+                let (output, tap) = taps[index];
+                w[((group * group_outputs + output) * group_inputs + input) * area + tap]
+            }));
         }
-    });
+    }
+    let output = correlation.compute(&phases, geometry.batch);
     tensor(output, &geometry.input_shape())
 }
 
@@ -244,7 +252,7 @@ pub fn backward_weight(conv: &Conv2d, input: &Tensor, gradient: &Tensor) -> Resu
     let x = Packed::new(&x, geometry.input_shape(), geometry.padding);
     let g = Packed::new(&g, geometry.output_shape(), Padding::default());
     let offsets = geometry.tap_offsets(x.size);
-    let rows = geometry.channels_out / geometry.groups;
+    let rows = geometry.group_outputs();
     let mut total = Vec::with_capacity(geometry.channels_out * geometry.taps());
     for group in 0..geometry.groups {
         let product = OuterProduct {
@@ -254,12 +262,12 @@ pub fn backward_weight(conv: &Conv2d, input: &Tensor, gradient: &Tensor) -> Resu
             right: &x,
             stride: geometry.stride,
             rows: group * rows..(group + 1) * rows,
-            first_right: group * geometry.channels_in / geometry.groups,
+            first_right: group * geometry.group_inputs(),
             offsets: &offsets,
         };
         total.extend(product.compute());
     }
-    let group_channels = geometry.channels_in / geometry.groups;
+    let group_channels = geometry.group_inputs();
     let [height, width] = geometry.kernel;
     tensor(
         total,
@@ -281,54 +289,4 @@ pub fn backward_bias(gradient: &Tensor) -> Result<Tensor> {
         total[index % channels] += sum(plane);
     }
     tensor(total, &[channels])
-}
-
-fn group_image_mut<'a>(geometry: &Geometry, image: &'a mut [f32], group: usize) -> &'a mut [f32] {
-    let length = geometry.image_in() / geometry.groups;
-    &mut image[group * length..][..length]
-}
-
-fn group_slices<'a, 'b>(
-    geometry: &Geometry,
-    out: &'a mut [f32],
-    weight: &'b [f32],
-    group: usize,
-) -> (&'a mut [f32], &'b [f32]) {
-    let rows = geometry.channels_out / geometry.groups;
-    let (length, taps) = (rows * geometry.positions(), rows * geometry.taps());
-    (
-        &mut out[group * length..][..length],
-        &weight[group * taps..][..taps],
-    )
-}
-
-fn group_slices_ref<'a>(
-    geometry: &Geometry,
-    gradient: &'a [f32],
-    weight: &'a [f32],
-    group: usize,
-) -> (&'a [f32], &'a [f32]) {
-    let rows = geometry.channels_out / geometry.groups;
-    let (length, taps) = (rows * geometry.positions(), rows * geometry.taps());
-    (
-        &gradient[group * length..][..length],
-        &weight[group * taps..][..taps],
-    )
-}
-
-/// The patches of one group, in `buffer` unless the image serves as it is.
-fn group_patches<'a>(
-    geometry: &Geometry,
-    image: &'a [f32],
-    group: usize,
-    buffer: &'a mut Vec<f32>,
-) -> &'a [f32] {
-    let length = geometry.image_in() / geometry.groups;
-    let image = &image[group * length..][..length];
-    if geometry.is_pointwise() {
-        return image;
-    }
-    buffer.resize(geometry.taps() * geometry.positions(), 0.0);
-    im2col(geometry, image, buffer);
-    buffer
 }

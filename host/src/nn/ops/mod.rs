@@ -4,7 +4,7 @@
 pub mod activation;
 pub mod batch_norm;
 pub mod conv2d;
-mod im2col;
+mod correlation;
 pub mod linear;
 mod matmul;
 mod outer_product;

@@ -138,3 +138,54 @@ fn interleave_lines(sources: &[&[f32]; LINE], start: usize, target: &mut [[f32; 
         }
     }
 }
+
+/// Images of shape `[batch, channels, height, width]` from vectors in the order
+/// `[block of samples][row][channel][column][sample of the block]`.
+pub(super) fn unpack(packed: &[f32], shape: [usize; 4], lanes: usize) -> Vec<f32> {
+    let [batch, channels, height, width] = shape;
+    let mut images = vec![0f32; batch * channels * height * width];
+    let blocks = batch.div_ceil(lanes);
+    let mut targets = (0..blocks * channels)
+        .map(|_| Vec::with_capacity(lanes))
+        .collect::<Vec<_>>();
+    let planes = images.chunks_exact_mut((height * width).max(1));
+    for (index, plane) in planes.enumerate() {
+        let (sample, channel) = (index / channels, index % channels);
+        targets[sample / lanes * channels + channel].push(plane);
+    }
+    targets
+        .par_iter_mut()
+        .enumerate()
+        .for_each(|(index, planes)| {
+            let (block, channel) = (index / channels, index % channels);
+            for row in 0..height {
+                let line = (block * height + row) * channels + channel;
+                let source = &packed[line * width * lanes..][..width * lanes];
+                deinterleave(source, planes, row * width, lanes);
+            }
+        });
+    images
+}
+
+/// `targets[sample][start + column] = source[column * lanes + sample]`.
+fn deinterleave(source: &[f32], targets: &mut [&mut [f32]], start: usize, lanes: usize) {
+    let width = source.len() / lanes;
+    if lanes == LINE {
+        let (source, _) = source.as_chunks::<LINE>();
+        vectorized(|| {
+            for (sample, target) in targets.iter_mut().enumerate() {
+                let target = &mut target[start..][..width];
+                for (target, line) in target.iter_mut().zip(source) {
+                    *target = line[sample];
+                }
+            }
+        });
+        return;
+    }
+    for (sample, target) in targets.iter_mut().enumerate() {
+        let source = source[sample..].iter().step_by(lanes);
+        for (target, value) in target[start..][..width].iter_mut().zip(source) {
+            *target = *value;
+        }
+    }
+}
