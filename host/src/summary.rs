@@ -30,7 +30,10 @@ pub struct Layer {
 /// All operations of a model in execution order.
 #[must_use]
 pub fn layers(model: &Model<'_>) -> Vec<Layer> {
-    model.operations().map(|operation| layer(&operation)).collect()
+    model
+        .operations()
+        .map(|operation| layer(&operation))
+        .collect()
 }
 
 fn layer(operation: &Operation<'_>) -> Layer {
@@ -52,7 +55,12 @@ fn layer(operation: &Operation<'_>) -> Layer {
     };
     match &operation.kind {
         Kind::InputTable { .. } => layer.op = "input table".into(),
-        Kind::Conv2d { convolution, residual, scratch, .. } => {
+        Kind::Conv2d {
+            convolution,
+            residual,
+            scratch,
+            ..
+        } => {
             layer.op = convolution_name(convolution);
             layer.scratch_bytes = scratch.length;
             layer.add_convolution(convolution, output);
@@ -60,7 +68,9 @@ fn layer(operation: &Operation<'_>) -> Layer {
                 Residual::None => {}
                 Residual::Identity { .. } => layer.op.push_str(" + add"),
                 Residual::Projection { convolution, .. } => {
-                    layer.op.push_str(&format!(" + {}", convolution_name(convolution)));
+                    layer
+                        .op
+                        .push_str(&format!(" + {}", convolution_name(convolution)));
                     layer.add_convolution(convolution, output);
                 }
             }
@@ -109,7 +119,10 @@ fn size([rows, columns]: &[u8; 2]) -> String {
 fn convolution_name(convolution: &Convolution) -> String {
     let depthwise = convolution.groups > 1 && convolution.groups == convolution.input.channels;
     let name = if depthwise { "depthwise" } else { "conv" };
-    let mut text = format!("{name} {}x{}", convolution.kernel_height, convolution.kernel_width);
+    let mut text = format!(
+        "{name} {}x{}",
+        convolution.kernel_height, convolution.kernel_width
+    );
     if convolution.stride_y > 1 || convolution.stride_x > 1 {
         text.push_str(&format!("/{}", convolution.stride_y));
     }

@@ -17,9 +17,18 @@ fn packed() -> (TempDir, PathBuf, Vec<u8>) {
 fn assert_refused(finished: &Finished, expected: &[&str]) {
     assert_eq!(finished.code, 2, "{}", finished.stderr);
     assert_eq!(finished.stdout, "");
-    assert_eq!(finished.stderr.matches("error:").count(), 1, "{}", finished.stderr);
+    assert_eq!(
+        finished.stderr.matches("error:").count(),
+        1,
+        "{}",
+        finished.stderr
+    );
     for part in expected {
-        assert!(finished.stderr.contains(part), "`{part}` is not in: {}", finished.stderr);
+        assert!(
+            finished.stderr.contains(part),
+            "`{part}` is not in: {}",
+            finished.stderr
+        );
     }
 }
 
@@ -65,7 +74,11 @@ fn data_of_the_wrong_size_or_kind_is_refused() {
     assert_refused(&eval("cifar10:/no/such/file".into()), &["/no/such/file"]);
     let unknown = eval("imagenet:x".into());
     assert_eq!(unknown.code, 2);
-    assert!(unknown.stderr.contains("cifar100:PATH"), "{}", unknown.stderr);
+    assert!(
+        unknown.stderr.contains("cifar100:PATH"),
+        "{}",
+        unknown.stderr
+    );
 }
 
 #[test]
@@ -87,31 +100,61 @@ fn the_model_of_another_input_size_names_both() {
 #[test]
 fn weights_of_another_architecture_are_one_clear_message() {
     let test = "weights_of_another_architecture_are_one_clear_message";
-    let Some(weights) = data(test, "cifar100_resnet32.safetensors") else { return };
+    let Some(weights) = data(test, "cifar100_resnet32.safetensors") else {
+        return;
+    };
     let folder = tempfile::tempdir().expect("a temporary folder");
     let out = folder.path().join("run");
     let quantize = |network: &str, weights: &Path, classes: &str| {
         let weights = weights.display().to_string();
         let out = out.display().to_string();
         run([
-            "quantize", "--network", network, "--weights", &weights, "--classes", classes,
-            "--bits", "w4a4", "--out", &out,
+            "quantize",
+            "--network",
+            network,
+            "--weights",
+            &weights,
+            "--classes",
+            classes,
+            "--bits",
+            "w4a4",
+            "--out",
+            &out,
         ])
     };
-    assert_refused(&quantize("resnet56", &weights, "100"), &["resnet56", "layer1.5"]);
+    assert_refused(
+        &quantize("resnet56", &weights, "100"),
+        &["resnet56", "layer1.5"],
+    );
     assert_refused(&quantize("resnet20", &weights, "100"), &["resnet32"]);
     assert_refused(&quantize("resnet32", &weights, "10"), &["100", "10"]);
-    assert_refused(&quantize("resnet99", &weights, "100"), &["resnet99", "resnet44"]);
+    assert_refused(
+        &quantize("resnet99", &weights, "100"),
+        &["resnet99", "resnet44"],
+    );
     let truncated = folder.path().join("truncated.safetensors");
     let content = fs_err::read(&weights).expect("the weights are read");
     fs_err::write(&truncated, &content[..content.len() / 2]).expect("the weights are written");
-    assert_refused(&quantize("resnet32", &truncated, "100"), &["truncated.safetensors"]);
+    assert_refused(
+        &quantize("resnet32", &truncated, "100"),
+        &["truncated.safetensors"],
+    );
     assert!(!out.exists(), "a refused run leaves nothing behind");
 }
 
 #[test]
 fn bits_presets_and_unfinished_runs_are_explained() {
-    let finished = run(["quantize", "--network", "resnet20", "--weights", "x", "--bits", "w1a9", "--out", "y"]);
+    let finished = run([
+        "quantize",
+        "--network",
+        "resnet20",
+        "--weights",
+        "x",
+        "--bits",
+        "w1a9",
+        "--out",
+        "y",
+    ]);
     assert_eq!(finished.code, 2);
     assert!(finished.stderr.contains("w1a9"), "{}", finished.stderr);
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -126,7 +169,17 @@ fn an_accuracy_below_the_bound_is_the_answer_no() {
     let (_folder, path, _) = packed();
     let path = path.display().to_string();
     let eval = |least: &str| {
-        run(["eval", &path, "--data", "shapes", "--limit", "20", "--min-top1", least, "--json"])
+        run([
+            "eval",
+            &path,
+            "--data",
+            "shapes",
+            "--limit",
+            "20",
+            "--min-top1",
+            least,
+            "--json",
+        ])
     };
     let finished = eval("100");
     assert_eq!(finished.code, 1, "{}", finished.stderr);

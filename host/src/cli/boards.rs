@@ -51,7 +51,9 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
             .ok()
             .map(|path| path.display().to_string()),
     });
-    let report = Report { boards: boards.collect() };
+    let report = Report {
+        boards: boards.collect(),
+    };
     context.output.result(&report, || text(&report))?;
     Ok(Outcome::Done)
 }
@@ -64,11 +66,23 @@ fn text(report: &Report) -> String {
             grouped(board.arena_bytes.into()),
             grouped(board.model_bytes.into()),
             if board.emulated { "QEMU" } else { "-" }.to_owned(),
-            if board.firmware.is_some() { "built" } else { "not built" }.to_owned(),
+            if board.firmware.is_some() {
+                "built"
+            } else {
+                "not built"
+            }
+            .to_owned(),
         ]
     });
     columns(
-        &["board", "core", "arena B", "largest model B", "emulator", "firmware"],
+        &[
+            "board",
+            "core",
+            "arena B",
+            "largest model B",
+            "emulator",
+            "firmware",
+        ],
         &rows.collect::<Vec<_>>(),
     )
 }

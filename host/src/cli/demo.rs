@@ -11,9 +11,9 @@ use lowbit_host::demo::float_training::{self, Settings};
 use lowbit_host::dfq::config::{Bits, Config, Preset};
 use lowbit_host::graph::Graph;
 use lowbit_host::integer::IntegerNetwork;
+use lowbit_host::lower;
 use lowbit_host::report::{Grid, write_grid};
 use lowbit_host::zoo::{self, RandomParameters};
-use lowbit_host::lower;
 use serde::Serialize;
 
 use super::failure::{Failure, Outcome};
@@ -33,8 +33,13 @@ an emulated Cortex-M4 and compares every result with this computer.";
 /// The network that the demo trains and quantizes.
 const NETWORK: &str = "resnet8";
 const BOARD: &str = "mps2-an386";
-const FLOAT_TRAINING: Settings =
-    Settings { epochs: 6, batch: 32, learning_rate: 0.05, weight_decay: 5e-4, seed: 1 };
+const FLOAT_TRAINING: Settings = Settings {
+    epochs: 6,
+    batch: 32,
+    learning_rate: 0.05,
+    weight_decay: 5e-4,
+    seed: 1,
+};
 /// Real and generated images in the picture, each.
 const PICTURED: usize = 50;
 const PICTURE_COLUMNS: usize = 10;
@@ -119,11 +124,22 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
 
     output.say("1/5 A float network for the built-in shapes");
     let teacher = float_network(context, arguments.fresh)?;
-    output.say(format!("2/5 AdaDFQ at {}: a quantized network, trained without the shapes", arguments.bits));
+    output.say(format!(
+        "2/5 AdaDFQ at {}: a quantized network, trained without the shapes",
+        arguments.bits
+    ));
     let run = new_run_directory(&arguments.out)?;
     let preset = Preset::Shapes.config();
-    let config = Config { bits: arguments.bits, seed: arguments.seed, ..preset };
-    let plan = Plan { teacher: &teacher, config: &config, evaluation: Some(&test) };
+    let config = Config {
+        bits: arguments.bits,
+        seed: arguments.seed,
+        ..preset
+    };
+    let plan = Plan {
+        teacher: &teacher,
+        config: &config,
+        evaluation: Some(&test),
+    };
     let trained = training::quantize(context, &plan, &run)?;
     let (Some(student), false) = (&trained.student, trained.interrupted) else {
         return Ok(Outcome::Interrupted);
@@ -132,16 +148,26 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
 
     output.say("3/5 Packing");
     let path = arguments.out.join("model.lowbit");
-    let golden = trained.samples.iter().take(GOLDEN_IMAGES).map(|(_, pixels)| pixels.clone());
+    let golden = trained
+        .samples
+        .iter()
+        .take(GOLDEN_IMAGES)
+        .map(|(_, pixels)| pixels.clone());
     let golden = golden.collect::<Vec<_>>();
     let packed = pack::pack_network(student, &golden, &lower::Options::default(), &run, &path)?;
     let bytes = fs_err::read(&path)?;
     let integers = IntegerNetwork::new(&bytes)?.evaluate(&test, None)?;
 
-    output.say(format!("4/5 Writing {} bytes to {BOARD}", grouped(bytes.len() as u64)));
+    output.say(format!(
+        "4/5 Writing {} bytes to {BOARD}",
+        grouped(bytes.len() as u64)
+    ));
     let mut client = connect(context, arguments)?;
     flash::write(output, &mut client, &bytes)?;
-    output.say(format!("5/5 Comparing {} images with the board, layer by layer", arguments.images));
+    output.say(format!(
+        "5/5 Comparing {} images with the board, layer by layer",
+        arguments.images
+    ));
     let images = test.clone().take(arguments.images);
     let options = board::Options { layers: true };
     let verdict = verify::compare(output, &mut client, &bytes, &images, options)?;
@@ -158,7 +184,11 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
         verdict: VerdictOnBoard::from(&verdict),
     };
     output.result(&report, || text(&report, &verdict))?;
-    Ok(if verdict.is_equal() { Outcome::Done } else { Outcome::No })
+    Ok(if verdict.is_equal() {
+        Outcome::Done
+    } else {
+        Outcome::No
+    })
 }
 
 /// The network of an earlier demo, or a new one.
@@ -167,7 +197,9 @@ fn float_network(context: &Context, fresh: bool) -> Result<Graph, Failure> {
     if let (Some(path), false) = (cache.as_ref().filter(|path| path.exists()), fresh) {
         match Graph::load(path) {
             Ok(graph) => {
-                context.output.say(format!("Trained before: `{}`", path.display()));
+                context
+                    .output
+                    .say(format!("Trained before: `{}`", path.display()));
                 return Ok(graph);
             }
             Err(error) => context.output.say(format!("{error}; training anew")),
@@ -179,16 +211,18 @@ fn float_network(context: &Context, fresh: bool) -> Result<Graph, Failure> {
     let graph = zoo::network(NETWORK)?.build(&mut parameters, train.classes, normalization)?;
     let steps = FLOAT_TRAINING.epochs * (train.len() / FLOAT_TRAINING.batch);
     let bar = context.output.bar(steps as u64, "float");
-    let trained =
-        float_training::train(graph, &train, &FLOAT_TRAINING, &context.stop, |step| {
-            bar.set_position(step.done as u64);
-            bar.set_message(format!("loss {:.3}", step.loss));
-            if step.done * FLOAT_TRAINING.epochs % steps == 0 {
-                let epoch = step.done * FLOAT_TRAINING.epochs / steps;
-                let line = format!("Epoch {epoch}/{}: loss {:.3}", FLOAT_TRAINING.epochs, step.loss);
-                bar.suspend(|| context.output.say(line));
-            }
-        });
+    let trained = float_training::train(graph, &train, &FLOAT_TRAINING, &context.stop, |step| {
+        bar.set_position(step.done as u64);
+        bar.set_message(format!("loss {:.3}", step.loss));
+        if (step.done * FLOAT_TRAINING.epochs).is_multiple_of(steps) {
+            let epoch = step.done * FLOAT_TRAINING.epochs / steps;
+            let line = format!(
+                "Epoch {epoch}/{}: loss {:.3}",
+                FLOAT_TRAINING.epochs, step.loss
+            );
+            bar.suspend(|| context.output.say(line));
+        }
+    });
     bar.finish_and_clear();
     let graph = trained.map_err(|error| match error {
         float_training::Error::Interrupted => {
@@ -226,9 +260,15 @@ fn draw(out: &Path, test: &Dataset, trained: &Trained) -> Result<(), Failure> {
     let real = (0..PICTURED).map(|index| test.image(index)).collect();
     let mut generated = trained.samples.iter().take(PICTURED).collect::<Vec<_>>();
     generated.sort_by_key(|(label, _)| *label);
-    let generated = generated.into_iter().map(|(_, pixels)| pixels.as_slice()).collect();
-    let grid =
-        Grid { shape: test.shape, columns: PICTURE_COLUMNS, blocks: vec![real, generated] };
+    let generated = generated
+        .into_iter()
+        .map(|(_, pixels)| pixels.as_slice())
+        .collect();
+    let grid = Grid {
+        shape: test.shape,
+        columns: PICTURE_COLUMNS,
+        blocks: vec![real, generated],
+    };
     write_grid(&out.join("samples.png"), &grid)?;
     fs_err::copy(out.join("run/curves.svg"), out.join("curves.svg"))?;
     Ok(())
@@ -242,7 +282,9 @@ fn connect(context: &Context, arguments: &Arguments) -> Result<Client, Failure> 
     match QemuProcess::start(spec, &firmware, &arguments.out.join("boards")) {
         Ok(process) => link::greet(context, Box::new(process)),
         Err(error @ TransportError::NoEmulator { .. }) => {
-            context.output.say(format!("{error}\nUntil then the service runs in this process"));
+            context.output.say(format!(
+                "{error}\nUntil then the service runs in this process"
+            ));
             link::connect_in_process(context, spec)
         }
         Err(error) => Err(error.into()),
@@ -250,38 +292,74 @@ fn connect(context: &Context, arguments: &Arguments) -> Result<Client, Failure> 
 }
 
 fn text(report: &Report, verdict: &Verdict) -> String {
-    let percent = |top1: Option<f64>| {
-        top1.map_or_else(|| "-".to_owned(), |top1| format!("{top1:.2} %"))
-    };
+    let percent =
+        |top1: Option<f64>| top1.map_or_else(|| "-".to_owned(), |top1| format!("{top1:.2} %"));
     let all = report.test_images.to_string();
     let float32 = grouped(report.float32_bytes as u64);
     let packed = grouped(report.verdict.model_bytes as u64);
     let row = |name: &str, top1, images: &str, bytes: &str| {
-        vec![name.to_owned(), percent(top1), images.to_owned(), bytes.to_owned()]
+        vec![
+            name.to_owned(),
+            percent(top1),
+            images.to_owned(),
+            bytes.to_owned(),
+        ]
     };
     let (board_images, bits) = (report.verdict.images.to_string(), &report.bits);
     let quantized = Some(report.quantized_top1);
     let rows = [
         row("float32", report.float_top1, &all, &float32),
         row(&format!("naive {bits}"), report.naive_top1, &all, "-"),
-        row(&format!("AdaDFQ {bits}, integers on this computer"), quantized, &all, &packed),
-        row("  the same on the board's images", Some(verdict.quantized_top1), &board_images, &packed),
-        row(&format!("  on the board, {}", verdict.board), Some(verdict.board_top1), &board_images, &packed),
+        row(
+            &format!("AdaDFQ {bits}, integers on this computer"),
+            quantized,
+            &all,
+            &packed,
+        ),
+        row(
+            "  the same on the board's images",
+            Some(verdict.quantized_top1),
+            &board_images,
+            &packed,
+        ),
+        row(
+            &format!("  on the board, {}", verdict.board),
+            Some(verdict.board_top1),
+            &board_images,
+            &packed,
+        ),
     ];
     let ratio = report.float32_bytes as f64 / report.verdict.model_bytes as f64;
     let mut facts = vec![
         ("agreement", verify::agreement(verdict)),
-        ("size", format!("{packed} bytes, {ratio:.1} times smaller than float32")),
-        ("arena", format!("{} bytes", grouped(verdict.arena_bytes.into()))),
+        (
+            "size",
+            format!("{packed} bytes, {ratio:.1} times smaller than float32"),
+        ),
+        (
+            "arena",
+            format!("{} bytes", grouped(verdict.arena_bytes.into())),
+        ),
     ];
     facts.extend(
-        verdict.stack_bytes.map(|bytes| ("stack", format!("{} bytes", grouped(bytes.into())))),
+        verdict
+            .stack_bytes
+            .map(|bytes| ("stack", format!("{} bytes", grouped(bytes.into())))),
     );
     facts.extend(verify::effort(verdict).map(|effort| ("per inference", effort)));
     facts.extend(
-        verdict.first_difference.as_ref().map(|first| ("first difference", first.to_string())),
+        verdict
+            .first_difference
+            .as_ref()
+            .map(|first| ("first difference", first.to_string())),
     );
-    facts.push(("pictures", format!("{0}/samples.png (real, generated), {0}/curves.svg", report.out)));
+    facts.push((
+        "pictures",
+        format!(
+            "{0}/samples.png (real, generated), {0}/curves.svg",
+            report.out
+        ),
+    ));
     facts.push(("time", format!("{:.0} s", report.seconds)));
     format!(
         "{}\n{}",

@@ -65,7 +65,12 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
         integers(context.output, &arguments.model, &data)?
     };
     let images = data.len();
-    let report = Report { arithmetic, top1, images, images_per_second: images as f64 / seconds };
+    let report = Report {
+        arithmetic,
+        top1,
+        images,
+        images_per_second: images as f64 / seconds,
+    };
     context.output.result(&report, || text(&report))?;
     Ok(model::judge(context.output, Some(top1), arguments.min_top1))
 }
@@ -76,15 +81,21 @@ fn integers(
     data: &Dataset,
 ) -> Result<(&'static str, f64, f64), Failure> {
     if path.is_dir() {
-        return Err(Failure::new(format!("`{}` is a run, not a packed file", path.display()))
-            .hint("pack it with `lowbit pack`, or add --float or --fake-quant"));
+        return Err(
+            Failure::new(format!("`{}` is a run, not a packed file", path.display()))
+                .hint("pack it with `lowbit pack`, or add --float or --fake-quant"),
+        );
     }
     let packed = model::read_packed(path)?;
     let network = IntegerNetwork::new(&packed)?;
     let bar = output.bar(data.len() as u64, "integers");
     let evaluation = network.evaluate_with(data, None, || bar.inc(1))?;
     bar.finish_and_clear();
-    Ok(("integer", evaluation.top1(), evaluation.duration.as_secs_f64()))
+    Ok((
+        "integer",
+        evaluation.top1(),
+        evaluation.duration.as_secs_f64(),
+    ))
 }
 
 fn floating_point(
@@ -98,7 +109,10 @@ fn floating_point(
         return Ok(("float", model::float_top1(output, &teacher, data)?));
     }
     let student = model::load_student(run)?;
-    Ok(("fake-quant", model::fake_quantized_top1(output, &student, data)?))
+    Ok((
+        "fake-quant",
+        model::fake_quantized_top1(output, &student, data)?,
+    ))
 }
 
 /// The run itself, or the one that a packed file comes from.
@@ -108,15 +122,21 @@ fn run_directory(path: &Path) -> Result<PathBuf, Failure> {
     }
     let packed = model::read_packed(path)?;
     Origin::find(path, &packed)?.ok_or_else(|| {
-        Failure::new(format!("the run that `{}` comes from is not known", path.display()))
-            .hint("give the run's directory instead of the packed file")
+        Failure::new(format!(
+            "the run that `{}` comes from is not known",
+            path.display()
+        ))
+        .hint("give the run's directory instead of the packed file")
     })
 }
 
 fn text(report: &Report) -> String {
     table(&[
         ("arithmetic", report.arithmetic.to_owned()),
-        ("top-1", format!("{:.2} % of {} images", report.top1, report.images)),
+        (
+            "top-1",
+            format!("{:.2} % of {} images", report.top1, report.images),
+        ),
         ("speed", format!("{:.0} images/s", report.images_per_second)),
     ])
 }

@@ -36,7 +36,11 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(message: impl Display) -> Self {
-        Self { message: message.to_string(), hint: None, outcome: None }
+        Self {
+            message: message.to_string(),
+            hint: None,
+            outcome: None,
+        }
     }
 
     /// Adds what to do.

@@ -41,7 +41,7 @@ struct Report {
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
     let packed = model::read_packed(&arguments.model)?;
     let mut client = arguments.link.connect(context)?;
-    let before = client.greeting().model.clone();
+    let before = client.greeting().model;
     let start = Instant::now();
     let info = write(context.output, &mut client, &packed)?;
     let greeting = client.greeting();
@@ -49,7 +49,11 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
         board: greeting.board.clone(),
         core: greeting.core.clone(),
         model_bytes: packed.len(),
-        identity: info.identity.iter().map(|byte| format!("{byte:02x}")).collect(),
+        identity: info
+            .identity
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect(),
         unchanged: before.is_some_and(|before| before.identity == info.identity),
         seconds: start.elapsed().as_secs_f64(),
     };
@@ -74,7 +78,10 @@ fn text(report: &Report) -> String {
         "the board had this model already".to_owned()
     } else {
         let bytes = grouped(report.model_bytes as u64);
-        format!("{bytes} bytes written and checked in {:.1} s", report.seconds)
+        format!(
+            "{bytes} bytes written and checked in {:.1} s",
+            report.seconds
+        )
     };
     table(&[
         ("board", format!("{} ({})", report.board, report.core)),

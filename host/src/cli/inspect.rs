@@ -64,8 +64,14 @@ fn text(report: &Report) -> String {
         ("input", size(report.input)),
         ("classes", report.classes.to_string()),
         ("MACs", grouped(report.macs)),
-        ("file", format!("{} bytes", grouped(report.model_bytes as u64))),
-        ("arena", format!("{} bytes", grouped(report.arena_bytes.into()))),
+        (
+            "file",
+            format!("{} bytes", grouped(report.model_bytes as u64)),
+        ),
+        (
+            "arena",
+            format!("{} bytes", grouped(report.arena_bytes.into())),
+        ),
     ]);
     let bits = |bits: Option<u8>| bits.map_or_else(|| "-".to_owned(), |bits| bits.to_string());
     let rows = report.layers.iter().map(|layer| {
@@ -83,7 +89,16 @@ fn text(report: &Report) -> String {
         ]
     });
     let header = [
-        "layer", "op", "output", "w bits", "a bits", "MACs", "weight B", "output B", "at", "scratch B",
+        "layer",
+        "op",
+        "output",
+        "w bits",
+        "a bits",
+        "MACs",
+        "weight B",
+        "output B",
+        "at",
+        "scratch B",
     ];
     format!("{head}\n{}", columns(&header, &rows.collect::<Vec<_>>()))
 }

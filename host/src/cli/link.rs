@@ -67,8 +67,10 @@ pub(crate) fn connect_in_process(context: &Context, board: &BoardSpec) -> Result
 
 /// Performs the handshake.
 pub(crate) fn greet(context: &Context, transport: Box<dyn Transport>) -> Result<Client, Failure> {
-    let settings =
-        Settings { interrupted: Some(Arc::clone(&context.stop)), ..Settings::default() };
+    let settings = Settings {
+        interrupted: Some(Arc::clone(&context.stop)),
+        ..Settings::default()
+    };
     Client::connect(transport, settings).map_err(explain)
 }
 

@@ -39,15 +39,25 @@ pub(crate) fn load_network(
     arguments: &NetworkArguments,
     preset: Preset,
 ) -> Result<Graph, Failure> {
-    let NetworkArguments { network, weights, classes, normalization } = arguments;
+    let NetworkArguments {
+        network,
+        weights,
+        classes,
+        normalization,
+    } = arguments;
     let preset_name = match preset {
         Preset::Cifar10 => "cifar10",
         Preset::Cifar100 => "cifar100",
         Preset::Shapes => "none",
     };
-    let chosen = normalization.clone().map_or_else(|| preset_name.parse(), Ok)?;
+    let chosen = normalization
+        .clone()
+        .map_or_else(|| preset_name.parse(), Ok)?;
     let mut graph = import::load(weights, network, *classes, chosen)?;
-    let parameter_free = graph.nodes.iter().any(|node| matches!(node.op, Op::SubsamplePad { .. }));
+    let parameter_free = graph
+        .nodes
+        .iter()
+        .any(|node| matches!(node.op, Op::SubsamplePad { .. }));
     if normalization.is_none() && preset == Preset::Cifar10 && parameter_free {
         graph.normalization = "imagenet".parse()?;
         output.say("Normalising with ImageNet's figures; --normalization changes that");
@@ -61,14 +71,18 @@ pub(crate) fn load_evaluation(
     limit: Option<usize>,
     network: &Graph,
 ) -> Result<Option<Dataset>, Failure> {
-    let Some(source) = source else { return Ok(None) };
+    let Some(source) = source else {
+        return Ok(None);
+    };
     let data = load_images(source, limit)?;
     if data.classes > network.classes {
         let message = format!(
             "`{source}` has labels of {} classes, the network tells {} apart",
             data.classes, network.classes
         );
-        return Err(Failure::new(message).hint("give the network and the data set that belong together"));
+        return Err(
+            Failure::new(message).hint("give the network and the data set that belong together")
+        );
     }
     Ok(Some(data))
 }
@@ -88,7 +102,11 @@ pub(crate) fn load_images(source: &Source, limit: Option<usize>) -> Result<Datas
 
 /// Percent of the images whose class was found.
 pub(crate) fn top1(classes: &[u16], data: &Dataset) -> f64 {
-    let correct = classes.iter().zip(&data.labels).filter(|(found, label)| found == label).count();
+    let correct = classes
+        .iter()
+        .zip(&data.labels)
+        .filter(|(found, label)| found == label)
+        .count();
     100.0 * correct as f64 / data.len() as f64
 }
 
@@ -117,7 +135,9 @@ pub(crate) fn fake_quantized_top1(
 pub(crate) fn judge(output: Output, top1: Option<f64>, least: Option<f64>) -> Outcome {
     match (top1, least) {
         (Some(top1), Some(least)) if top1 < least => {
-            output.say(format!("The accuracy of {top1:.2} % is below --min-top1 {least:.2} %"));
+            output.say(format!(
+                "The accuracy of {top1:.2} % is below --min-top1 {least:.2} %"
+            ));
             Outcome::No
         }
         _ => Outcome::Done,
@@ -151,7 +171,10 @@ pub(crate) fn load_student(run: &Path) -> Result<QuantizedGraph, Failure> {
     })?;
     let path = directory.student_path();
     if !path.exists() {
-        let message = format!("`{}` holds no trained network: the run is not finished", run.display());
+        let message = format!(
+            "`{}` holds no trained network: the run is not finished",
+            run.display()
+        );
         return Err(Failure::new(message).hint("run `lowbit quantize` to its end"));
     }
     Ok(QuantizedGraph::load(&path)?)
@@ -177,14 +200,19 @@ impl Origin {
 
     pub(crate) fn write(model: &Path, packed: &[u8], run: &Path) -> Result<(), Failure> {
         let run = fs_err::canonicalize(run)?;
-        let origin = Self { identity: identity(packed)?, run };
+        let origin = Self {
+            identity: identity(packed)?,
+            run,
+        };
         fs_err::write(Self::path(model), serde_json::to_vec_pretty(&origin)?)?;
         Ok(())
     }
 
     /// The run that `packed` comes from, `None` if that is not known any more.
     pub(crate) fn find(model: &Path, packed: &[u8]) -> Result<Option<PathBuf>, Failure> {
-        let Ok(text) = fs_err::read(Self::path(model)) else { return Ok(None) };
+        let Ok(text) = fs_err::read(Self::path(model)) else {
+            return Ok(None);
+        };
         let origin: Self = serde_json::from_slice(&text).map_err(|error| {
             Failure::new(format!("`{}`: {error}", Self::path(model).display()))
                 .hint("delete the file; it only serves to find the float network")
@@ -197,5 +225,9 @@ impl Origin {
 /// The identity of a packed file in hexadecimal digits.
 pub(crate) fn identity(packed: &[u8]) -> Result<String, Failure> {
     let model = Model::new_checked(packed)?;
-    Ok(model.identity().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(model
+        .identity()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
 }

@@ -31,7 +31,11 @@ impl Output {
         json: &impl serde::Serialize,
         text: impl FnOnce() -> String,
     ) -> Result<(), Failure> {
-        let printed = if self.json { serde_json::to_string(json)? } else { text() };
+        let printed = if self.json {
+            serde_json::to_string(json)?
+        } else {
+            text()
+        };
         match writeln!(io::stdout(), "{}", printed.trim_end_matches('\n')) {
             // The reader has seen enough, as `head` does.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -73,8 +77,14 @@ impl Output {
 
 /// Lines of `name  value`, the values aligned.
 pub(crate) fn table(rows: &[(&str, String)]) -> String {
-    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    rows.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect()
+    let width = rows
+        .iter()
+        .map(|(name, _)| name.chars().count())
+        .max()
+        .unwrap_or(0);
+    rows.iter()
+        .map(|(name, value)| format!("{name:width$}  {value}\n"))
+        .collect()
 }
 
 /// Columns aligned to the right, but for the first; a line below the header.
@@ -86,9 +96,16 @@ pub(crate) fn columns(header: &[&str], rows: &[Vec<String>]) -> String {
     };
     let widths = (0..header.len()).map(width).collect::<Vec<_>>();
     let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded = cells.zip(&widths).enumerate().map(|(column, (cell, &width))| {
-            if column == 0 { format!("{cell:width$}") } else { format!("{cell:>width$}") }
-        });
+        let padded = cells
+            .zip(&widths)
+            .enumerate()
+            .map(|(column, (cell, &width))| {
+                if column == 0 {
+                    format!("{cell:width$}")
+                } else {
+                    format!("{cell:>width$}")
+                }
+            });
         format!("{}\n", padded.collect::<Vec<_>>().join("  ").trim_end())
     };
     let mut text = line(&mut header.iter().copied());

@@ -56,7 +56,10 @@ impl std::fmt::Display for Report {
         f.write_str(&table(&[
             ("model", self.model.clone()),
             ("size", size),
-            ("arena", format!("{} bytes", grouped(self.arena_bytes.into()))),
+            (
+                "arena",
+                format!("{} bytes", grouped(self.arena_bytes.into())),
+            ),
             ("identity", self.identity.clone()),
         ]))
     }
@@ -65,7 +68,10 @@ impl std::fmt::Display for Report {
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
     let student = model::load_student(&arguments.run)?;
     let golden = golden_inputs(&arguments.run, usize::from(arguments.golden))?;
-    let options = lower::Options { input_bits: arguments.input_bits, ..lower::Options::default() };
+    let options = lower::Options {
+        input_bits: arguments.input_bits,
+        ..lower::Options::default()
+    };
     let report = pack_network(&student, &golden, &options, &arguments.run, &arguments.out)?;
     context.output.result(&report, || report.to_string())?;
     Ok(Outcome::Done)
@@ -83,7 +89,12 @@ pub(crate) fn pack_network(
     let packed = pack::pack(&program, golden)?;
     pack::write(out, &packed)?;
     Origin::write(out, &packed, run)?;
-    let parameters = student.graph.parameters().iter().map(|(_, tensor)| tensor.elem_count()).sum::<usize>();
+    let parameters = student
+        .graph
+        .parameters()
+        .iter()
+        .map(|(_, tensor)| tensor.elem_count())
+        .sum::<usize>();
     Ok(Report {
         model: out.display().to_string(),
         model_bytes: packed.len(),

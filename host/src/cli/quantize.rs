@@ -6,10 +6,10 @@ use clap::Args;
 use lowbit_host::data::Source;
 use lowbit_host::dfq::config::{Bits, Config, Preset};
 
+use super::Context;
 use super::failure::{Failure, Outcome};
 use super::model::{self, NetworkArguments};
 use super::training::{self, Plan};
-use super::Context;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -95,13 +95,28 @@ impl Settings {
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
     let config = arguments.settings.config();
     config.check()?;
-    let teacher = model::load_network(context.output, &arguments.network, arguments.settings.preset)?;
-    let evaluation = model::load_evaluation(arguments.eval.as_ref(), arguments.eval_limit, &teacher)?;
-    let plan = Plan { teacher: &teacher, config: &config, evaluation: evaluation.as_ref() };
+    let teacher = model::load_network(
+        context.output,
+        &arguments.network,
+        arguments.settings.preset,
+    )?;
+    let evaluation =
+        model::load_evaluation(arguments.eval.as_ref(), arguments.eval_limit, &teacher)?;
+    let plan = Plan {
+        teacher: &teacher,
+        config: &config,
+        evaluation: evaluation.as_ref(),
+    };
     let result = training::quantize(context, &plan, &arguments.out)?;
-    context.output.result(&result.report, || result.report.to_string())?;
+    context
+        .output
+        .result(&result.report, || result.report.to_string())?;
     if result.interrupted {
         return Ok(Outcome::Interrupted);
     }
-    Ok(model::judge(context.output, result.report.quantized_top1, arguments.min_top1))
+    Ok(model::judge(
+        context.output,
+        result.report.quantized_top1,
+        arguments.min_top1,
+    ))
 }

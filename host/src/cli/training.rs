@@ -10,8 +10,7 @@ use indicatif::ProgressBar;
 use lowbit_host::data::Dataset;
 use lowbit_host::dfq::files::Archive;
 use lowbit_host::dfq::{
-    Config, Epoch, Evaluation, FakeQuantized, Iteration, Outcome, RunDirectory, Trainer,
-    Watcher,
+    Config, Epoch, Evaluation, FakeQuantized, Iteration, Outcome, RunDirectory, Trainer, Watcher,
 };
 use lowbit_host::graph::{Graph, QuantizedGraph};
 use lowbit_host::report::{Curve, Panel, write_curves};
@@ -70,14 +69,24 @@ impl fmt::Display for Report {
         let mut rows = vec![
             ("run", self.run.clone()),
             ("network", format!("{} at {}", self.network, self.bits)),
-            ("time", format!("{:.0} s, {:.0} ms per iteration", self.seconds, self.milliseconds_per_iteration)),
+            (
+                "time",
+                format!(
+                    "{:.0} s, {:.0} ms per iteration",
+                    self.seconds, self.milliseconds_per_iteration
+                ),
+            ),
         ];
         let accuracies = [
             ("float", self.float_top1),
             ("naive", self.naive_top1),
             ("AdaDFQ", self.quantized_top1),
         ];
-        rows.extend(accuracies.into_iter().filter_map(|(name, top1)| Some((name, percent(top1)?))));
+        rows.extend(
+            accuracies
+                .into_iter()
+                .filter_map(|(name, top1)| Some((name, percent(top1)?))),
+        );
         f.write_str(&table(&rows))
     }
 }
@@ -86,10 +95,15 @@ impl fmt::Display for Report {
 pub(crate) fn quantize(context: &Context, plan: &Plan<'_>, out: &Path) -> Result<Trained, Failure> {
     refuse_other_run(out)?;
     let output = context.output;
-    let float_top1 =
-        plan.evaluation.map(|data| model::float_top1(output, plan.teacher, data)).transpose()?;
+    let float_top1 = plan
+        .evaluation
+        .map(|data| model::float_top1(output, plan.teacher, data))
+        .transpose()?;
     if let Some(top1) = float_top1 {
-        output.say(format!("Float network: {top1:.2} % of {} images", evaluated(plan)));
+        output.say(format!(
+            "Float network: {top1:.2} % of {} images",
+            evaluated(plan)
+        ));
     }
     let directory = RunDirectory::create(out, plan.config)?;
     plan.teacher.save(&teacher_path(out))?;
@@ -122,7 +136,12 @@ pub(crate) fn quantize(context: &Context, plan: &Plan<'_>, out: &Path) -> Result
             / progress.iterations.max(1) as f64,
         interrupted,
     };
-    Ok(Trained { report, student, samples, interrupted })
+    Ok(Trained {
+        report,
+        student,
+        samples,
+        interrupted,
+    })
 }
 
 fn evaluated(plan: &Plan<'_>) -> usize {
@@ -139,15 +158,29 @@ fn refuse_other_run(out: &Path) -> Result<(), Failure> {
     Err(Failure::new(message).hint("choose another --out, or delete that directory"))
 }
 
-fn write_samples(path: &Path, samples: &[(usize, Vec<u8>)], teacher: &Graph) -> Result<(), Failure> {
+fn write_samples(
+    path: &Path,
+    samples: &[(usize, Vec<u8>)],
+    teacher: &Graph,
+) -> Result<(), Failure> {
     let [channels, height, width] = teacher.input_shape;
-    let pixels = samples.iter().flat_map(|(_, pixels)| pixels.iter().copied()).collect::<Vec<_>>();
-    let labels = samples.iter().map(|(label, _)| *label as i64).collect::<Vec<_>>();
+    let pixels = samples
+        .iter()
+        .flat_map(|(_, pixels)| pixels.iter().copied())
+        .collect::<Vec<_>>();
+    let labels = samples
+        .iter()
+        .map(|(label, _)| *label as i64)
+        .collect::<Vec<_>>();
     let count = samples.len();
     let pixels = Tensor::from_vec(pixels, (count, height, width, channels), &Device::Cpu)?;
     let labels = Tensor::from_vec(labels, count, &Device::Cpu)?;
     let tensors = HashMap::from([("pixels".to_owned(), pixels), ("labels".to_owned(), labels)]);
-    Ok(Archive { tensors, notes: HashMap::new() }.write(path)?)
+    Ok(Archive {
+        tensors,
+        notes: HashMap::new(),
+    }
+    .write(path)?)
 }
 
 /// Shows progress, measures accuracy between epochs, collects the curves.
@@ -190,11 +223,24 @@ impl<'a> Progress<'a> {
         let panel = |title: &str, x_label: &str, label: &str, points: &[(f64, f64)]| Panel {
             title: title.to_owned(),
             x_label: x_label.to_owned(),
-            curves: vec![Curve { label: label.to_owned(), points: points.to_vec() }],
+            curves: vec![Curve {
+                label: label.to_owned(),
+                points: points.to_vec(),
+            }],
         };
         vec![
-            panel("loss of the generator", "iteration", "L_G", &self.generator_losses),
-            panel("loss of the quantized network", "iteration", "L_Q", &self.student_losses),
+            panel(
+                "loss of the generator",
+                "iteration",
+                "L_G",
+                &self.generator_losses,
+            ),
+            panel(
+                "loss of the quantized network",
+                "iteration",
+                "L_Q",
+                &self.student_losses,
+            ),
             panel("accuracy", "epoch", "top-1 in %", &self.accuracies),
         ]
     }
@@ -204,13 +250,18 @@ impl Watcher for Progress<'_> {
     fn iteration(&mut self, iteration: &Iteration) {
         let position = self.iterations as f64;
         self.iterations += 1;
-        self.generator_losses.push((position, iteration.losses.generator));
+        self.generator_losses
+            .push((position, iteration.losses.generator));
         if iteration.epoch >= self.config.warmup_epochs {
-            self.student_losses.push((position, iteration.losses.student));
+            self.student_losses
+                .push((position, iteration.losses.student));
         }
         self.bar.set_position(self.iterations as u64);
         let losses = &iteration.losses;
-        self.bar.set_message(format!("L_G {:.3} L_Q {:.2}", losses.generator, losses.student));
+        self.bar.set_message(format!(
+            "L_G {:.3} L_Q {:.2}",
+            losses.generator, losses.student
+        ));
     }
 
     fn evaluate(
@@ -220,7 +271,11 @@ impl Watcher for Progress<'_> {
     ) -> lowbit_host::dfq::Result<Option<Evaluation>> {
         let naive = epoch + 1 == self.config.warmup_epochs.max(1);
         let last = epoch + 1 == self.config.epochs;
-        let data = if naive || last { self.evaluation } else { self.subset.as_ref() };
+        let data = if naive || last {
+            self.evaluation
+        } else {
+            self.subset.as_ref()
+        };
         let Some(data) = data else { return Ok(None) };
         if epoch + 1 < self.config.warmup_epochs {
             return Ok(None);
@@ -235,14 +290,17 @@ impl Watcher for Progress<'_> {
             self.last = Some(top1);
         }
         self.accuracies.push(((epoch + 1) as f64, top1));
-        Ok(Some(Evaluation { top1, images: data.len() }))
+        Ok(Some(Evaluation {
+            top1,
+            images: data.len(),
+        }))
     }
 
     fn epoch(&mut self, epoch: &Epoch) {
         self.training_seconds += epoch.seconds;
-        let accuracy = epoch
-            .evaluation
-            .map(|evaluation| format!(", {:.2} % of {} images", evaluation.top1, evaluation.images));
+        let accuracy = epoch.evaluation.map(|evaluation| {
+            format!(", {:.2} % of {} images", evaluation.top1, evaluation.images)
+        });
         let losses = &epoch.losses;
         let line = format!(
             "Epoch {}/{}: L_G {:.4}, L_Q {:.3}{}, {:.0} ms per iteration",
@@ -257,4 +315,3 @@ impl Watcher for Progress<'_> {
         self.bar.suspend(|| output.say(line));
     }
 }
-

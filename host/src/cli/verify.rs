@@ -68,19 +68,30 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
             Some(model::float_top1(context.output, &teacher, &data)?)
         }
         None => {
-            context.output.say("The run is not known: no float accuracy; --run RUN gives it");
+            context
+                .output
+                .say("The run is not known: no float accuracy; --run RUN gives it");
             None
         }
     };
     let mut client = arguments.link.connect(context)?;
-    let options = board::Options { layers: arguments.layers };
+    let options = board::Options {
+        layers: arguments.layers,
+    };
     let verdict = compare(context.output, &mut client, &packed, &data, options)?;
-    let report = Report { float_top1, verdict };
+    let report = Report {
+        float_top1,
+        verdict,
+    };
     context.output.result(&report, || text(&report))?;
     if !report.verdict.is_equal() {
         return Ok(Outcome::No);
     }
-    Ok(model::judge(context.output, Some(report.verdict.board_top1), arguments.min_top1))
+    Ok(model::judge(
+        context.output,
+        Some(report.verdict.board_top1),
+        arguments.min_top1,
+    ))
 }
 
 /// Runs the images on the board and here.
@@ -102,7 +113,10 @@ pub(crate) fn compare(
 }
 
 fn text(report: &Report) -> String {
-    let Report { float_top1, verdict } = report;
+    let Report {
+        float_top1,
+        verdict,
+    } = report;
     let percent = |top1: f64| format!("{top1:.2} %");
     let mut rows = vec![("board", format!("{} ({})", verdict.board, verdict.core))];
     rows.extend(float_top1.map(|top1| ("float", percent(top1))));
@@ -112,9 +126,14 @@ fn text(report: &Report) -> String {
         ("agreement", agreement(verdict)),
     ]);
     rows.extend(effort(verdict).map(|effort| ("per inference", effort)));
-    rows.push(("arena", format!("{} bytes", grouped(verdict.arena_bytes.into()))));
+    rows.push((
+        "arena",
+        format!("{} bytes", grouped(verdict.arena_bytes.into())),
+    ));
     rows.extend(
-        verdict.stack_bytes.map(|bytes| ("stack", format!("{} bytes", grouped(bytes.into())))),
+        verdict
+            .stack_bytes
+            .map(|bytes| ("stack", format!("{} bytes", grouped(bytes.into())))),
     );
     if let Some(difference) = &verdict.first_difference {
         rows.push(("first difference", difference.to_string()));
@@ -126,7 +145,10 @@ fn text(report: &Report) -> String {
 pub(crate) fn agreement(verdict: &Verdict) -> String {
     let equal = verdict.agreement * verdict.images as f64;
     let percent = 100.0 * verdict.agreement;
-    format!("{percent:.4} %: all logits equal in {equal:.0} of {} images", verdict.images)
+    format!(
+        "{percent:.4} %: all logits equal in {equal:.0} of {} images",
+        verdict.images
+    )
 }
 
 /// Instructions, cycles or time per inference, as the board counts.

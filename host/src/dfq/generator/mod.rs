@@ -283,7 +283,8 @@ mod tests {
         let (kinks, first) = gradients(0);
         let others = (1..1 << kinks).map(|signs| gradients(signs).1);
         let all = std::iter::once(first).chain(others);
-        all.min_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap()
+        all.min_by(|a, b| distance(a).total_cmp(&distance(b)))
+            .unwrap()
     }
 
     fn check(mut generator: Generator, golden: &Golden) {

@@ -1,0 +1,230 @@
+//! The main job with a real network: quantize, pack, eval, flash and verify CIFAR-10's ResNet-20
+//! by the commands that a user types.
+
+use std::path::Path;
+
+use lowbit_tests::{Emulator, Finished, data, run};
+
+/// Checkpoint and test set, or `None` with a line that names the skipped test.
+fn cifar10(test: &str) -> Option<(String, String)> {
+    let weights = data(test, "cifar10_resnet20.safetensors")?;
+    let images = data(test, "cifar10_test.bin")?;
+    Some((
+        weights.display().to_string(),
+        format!("cifar10:{}", images.display()),
+    ))
+}
+
+fn done(finished: Finished) -> serde_json::Value {
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    finished.json()
+}
+
+fn number(json: &serde_json::Value, key: &str) -> f64 {
+    json[key]
+        .as_f64()
+        .unwrap_or_else(|| panic!("`{key}` is no number in {json}"))
+}
+
+/// A schedule as short as the method allows: it shows that every part works, not what it reaches.
+fn quantize(weights: &str, images: &str, out: &Path, seed: &str) -> Finished {
+    let out = out.display().to_string();
+    run([
+        "quantize",
+        "--network",
+        "resnet20",
+        "--weights",
+        weights,
+        "--classes",
+        "10",
+        "--bits",
+        "w4a4",
+        "--preset",
+        "cifar10",
+        "--epochs",
+        "3",
+        "--warmup-epochs",
+        "2",
+        "--iterations",
+        "30",
+        "--seed",
+        seed,
+        "--eval",
+        images,
+        "--eval-limit",
+        "1000",
+        "--out",
+        &out,
+        "--json",
+    ])
+}
+
+#[test]
+fn resnet20_goes_from_checkpoint_to_board() {
+    let test = "resnet20_goes_from_checkpoint_to_board";
+    let Some((weights, images)) = cifar10(test) else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (out, model) = (
+        folder.path().join("run"),
+        folder.path().join("model.lowbit"),
+    );
+    let (run_path, model) = (out.display().to_string(), model.display().to_string());
+
+    let trained = done(quantize(&weights, &images, &out, "1"));
+    // 90 iterations bring the ranges near their place; the authors' code reaches 88 % after 200.
+    assert!(number(&trained, "quantized_top1") > 80.0, "{trained}");
+
+    // A finished run is worth hours.
+    let again = quantize(&weights, &images, &out, "1");
+    assert_eq!(again.code, 2);
+    assert!(again.stderr.contains("finished run"), "{}", again.stderr);
+
+    let packed = done(run(["pack", &run_path, "--out", &model, "--json"]));
+    assert!(number(&packed, "model_bytes") <= 160.0 * 1024.0, "{packed}");
+    assert!(number(&packed, "arena_bytes") <= 64.0 * 1024.0, "{packed}");
+
+    let inspected = done(run(["inspect", &model, "--json"]));
+    assert_eq!(inspected["layers"][0]["op"], "input table");
+    assert_eq!(number(&inspected, "macs"), 40_551_040.0);
+    for key in [
+        "name",
+        "op",
+        "weight_bits",
+        "activation_bits",
+        "macs",
+        "weight_bytes",
+    ] {
+        assert!(
+            !inspected["layers"][1][key].is_null(),
+            "`{key}` in {inspected}"
+        );
+    }
+
+    let eval = |flags: &[&str]| {
+        let fixed = [
+            "eval", &model, "--data", &images, "--limit", "1000", "--json",
+        ];
+        done(run(fixed.iter().chain(flags)))
+    };
+    let (integers, fake) = (eval(&[]), eval(&["--fake-quant"]));
+    let difference = number(&integers, "top1") - number(&fake, "top1");
+    assert!(
+        difference.abs() <= 1.0,
+        "integers {integers}, fake-quantized {fake}"
+    );
+    assert_eq!(number(&fake, "top1"), number(&trained, "quantized_top1"));
+
+    let Some(emulator) = Emulator::new(test, "mps2-an386") else {
+        return;
+    };
+    let state = emulator.state().display().to_string();
+    let board = ["--board", "mps2-an386", "--state", &state];
+    let verify = |limit: &str| {
+        let verify = [
+            "verify", &model, "--data", &images, "--limit", limit, "--layers", "--json",
+        ];
+        run(verify.iter().chain(&board))
+    };
+    let without_model = verify("1");
+    assert_eq!(without_model.code, 2);
+    assert!(
+        without_model.stderr.contains("flash"),
+        "{}",
+        without_model.stderr
+    );
+    let flashed = done(run(["flash", &model, "--json"].iter().chain(&board)));
+    assert_eq!(flashed["unchanged"], false);
+    let verdict = done(verify("10"));
+    assert_eq!(number(&verdict, "agreement"), 1.0);
+    assert_eq!(number(&verdict, "images"), 10.0);
+    assert_eq!(verdict["board_top1"], verdict["quantized_top1"]);
+    for key in [
+        "float_top1",
+        "model_bytes",
+        "arena_bytes",
+        "stack_bytes",
+        "instructions_per_inference",
+    ] {
+        assert!(number(&verdict, key) > 0.0, "`{key}` in {verdict}");
+    }
+}
+
+#[test]
+fn the_float_network_reaches_its_published_accuracy() {
+    let test = "the_float_network_reaches_its_published_accuracy";
+    let Some((weights, images)) = cifar10(test) else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let out = folder.path().join("run").display().to_string();
+    let trained = done(run([
+        "quantize",
+        "--network",
+        "resnet20",
+        "--weights",
+        &weights,
+        "--bits",
+        "w8a8",
+        "--preset",
+        "cifar10",
+        "--epochs",
+        "1",
+        "--warmup-epochs",
+        "1",
+        "--iterations",
+        "20",
+        "--eval",
+        &images,
+        "--out",
+        &out,
+        "--json",
+    ]));
+    assert_eq!(number(&trained, "float_top1"), 91.73);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_network() {
+    let test = "the_same_seed_gives_the_same_network";
+    let Some((weights, images)) = cifar10(test) else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let student = |name: &str, seed: &str| {
+        let out = folder.path().join(name).display().to_string();
+        let finished = run([
+            "quantize",
+            "--network",
+            "resnet20",
+            "--weights",
+            &weights,
+            "--bits",
+            "w4a4",
+            "--preset",
+            "cifar10",
+            "--epochs",
+            "2",
+            "--warmup-epochs",
+            "1",
+            "--iterations",
+            "3",
+            "--seed",
+            seed,
+            "--eval",
+            &images,
+            "--eval-limit",
+            "10",
+            "--out",
+            &out,
+        ]);
+        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        fs_err::read(folder.path().join(name).join("student.safetensors")).expect("a student")
+    };
+    let first = student("first", "7");
+    assert!(first == student("second", "7"), "two runs of seed 7 differ");
+    assert!(
+        first != student("third", "8"),
+        "seeds 7 and 8 give the same network"
+    );
+}
