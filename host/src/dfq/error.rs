@@ -53,6 +53,14 @@ pub enum Error {
     /// A quantizer that has to quantize before it has seen a tensor.
     #[error("the activation range behind node {} has seen no images", .0.0)]
     NothingObserved(NodeId),
+    /// Images of a size that the generator cannot make.
+    #[error("images of {height} x {width}; the generator makes multiples of 4 only")]
+    ImageSize {
+        /// Rows.
+        height: usize,
+        /// Columns.
+        width: usize,
+    },
     /// A teacher without BatchNorm.
     #[error("network `{0}` has no BatchNorm, whose statistics stand in for the training data")]
     NoStatistics(String),

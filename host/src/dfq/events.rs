@@ -22,7 +22,7 @@ pub struct Losses {
 }
 
 /// One iteration, just done.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Iteration {
     /// Counted from 0.
     pub epoch: usize,
@@ -41,7 +41,7 @@ pub struct Evaluation {
     pub images: usize,
 }
 
-/// One epoch, just done: a line of the run's metrics.
+/// One epoch, just done.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Epoch {
     /// Counted from 0.
@@ -58,6 +58,16 @@ pub struct Epoch {
     pub seconds: f64,
     /// If the watcher evaluated the student.
     pub evaluation: Option<Evaluation>,
+}
+
+/// A line of a run's metrics, told apart by `kind`.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Metrics<'a> {
+    /// After every iteration.
+    Iteration(&'a Iteration),
+    /// After every epoch.
+    Epoch(&'a Epoch),
 }
 
 /// Whoever watches a run: a progress bar, a log, nothing at all.

@@ -74,7 +74,7 @@ struct ActivationHook<'a>(&'a [Option<LinearQuantizer>]);
 
 impl Hooks for ActivationHook<'_> {
     fn output(&mut self, node: NodeId, value: Tensor) -> nn::Result<Tensor> {
-        let Some(quantizer) = &self.0[node.0] else {
+        let Some(Some(quantizer)) = self.0.get(node.0) else {
             return Ok(value);
         };
         fake_quantize_activation(&value, quantizer)

@@ -3,7 +3,7 @@
 //! | file | |
 //! |---|---|
 //! | `config.toml` | the settings |
-//! | `metrics.jsonl` | a line per epoch |
+//! | `metrics.jsonl` | a line per iteration and per epoch |
 //! | `checkpoint.safetensors` | everything that the rest of the run depends on |
 //! | `checkpoint.previous.safetensors` | the one before it |
 //! | `student.safetensors` | the quantized network |
@@ -17,7 +17,7 @@ use std::{
 use candle_core::{Device, Tensor};
 use fs_err as fs;
 
-use super::{Config, Error, Result, events::Epoch};
+use super::{Config, Error, Result, events::Metrics};
 
 /// The folder of a training run.
 #[derive(Debug, Clone)]
@@ -75,7 +75,7 @@ impl RunDirectory {
         self.path.join("config.toml")
     }
 
-    /// A line of JSON per epoch.
+    /// A line of JSON per iteration and per epoch.
     #[must_use]
     pub fn metrics_path(&self) -> PathBuf {
         self.path.join("metrics.jsonl")
@@ -97,8 +97,8 @@ impl RunDirectory {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn append_metrics(&self, epoch: &Epoch) -> Result<()> {
-        let mut line = serde_json::to_string(epoch)?;
+    pub fn append_metrics(&self, metrics: &Metrics<'_>) -> Result<()> {
+        let mut line = serde_json::to_string(metrics)?;
         line.push('\n');
         let path = self.metrics_path();
         let mut file = fs::OpenOptions::new()

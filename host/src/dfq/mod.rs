@@ -1,4 +1,14 @@
-//! Adaptive data-free quantization.
+//! Adaptive data-free quantization (Qian, Wang, Hong, Wang; CVPR 2023): a quantized copy of a
+//! network is trained on images that a generator makes up, with nothing known of the training data
+//! but the statistics in the network's BatchNorms.
+//!
+//! ```text
+//! noise, class ─▶ generator ─▶ images ─┬─▶ teacher (float, frozen) ──┐
+//!      ▲                               └─▶ student (fake-quantized) ─┴─▶ losses on both logits
+//!      └──────────────── Adam ◀──────────────────────┴── Nesterov ◀──────────┘
+//! ```
+//! [`Trainer`] plays the game, [`RunDirectory`] keeps what comes of it, a [`Watcher`] sees it
+//! happen, [`FakeQuantized`] computes the result in floating point.
 
 mod checkpoint;
 pub mod config;
@@ -12,6 +22,7 @@ pub mod observer;
 pub mod optimizer;
 pub mod quantizer;
 pub mod random;
+mod samples;
 pub mod statistics;
 pub mod student;
 pub mod teacher;

@@ -11,6 +11,7 @@ use tracing::debug_span;
 
 use super::{
     Config, Epoch, Error, Iteration, Losses, Result, Watcher,
+    events::Metrics,
     files::RunDirectory,
     generator::{Generated, Generator, Sizes},
     losses::Logits,
@@ -25,10 +26,10 @@ use crate::{
 };
 
 /// Streams of random numbers that must not depend on each other.
-mod stream {
+pub(super) mod stream {
     pub(super) const START: u64 = 0;
     pub(super) const TRAINING: u64 = 1;
-    pub(super) const SAMPLES: u64 = 2;
+    pub(in crate::dfq) const SAMPLES: u64 = 2;
 }
 
 /// How a run ended.
@@ -85,10 +86,9 @@ impl Trainer {
     /// A run at its start: a random generator, and a student that is the teacher quantized.
     ///
     /// # Errors
-    /// If a setting makes no sense, or the teacher has no BatchNorm or weights that cannot be
-    /// quantized.
+    /// If a setting makes no sense, or the teacher has no BatchNorm or takes images that the
+    /// generator cannot make.
     pub fn new(teacher: Graph, config: Config) -> Result<Self> {
-        config.check()?;
         let sizes = Sizes {
             latent: config.latent,
             classes: teacher.classes,
@@ -98,7 +98,12 @@ impl Trainer {
         Self::with_generator(teacher, generator, config)
     }
 
-    fn with_generator(teacher: Graph, generator: Generator, config: Config) -> Result<Self> {
+    /// A run with another generator than that for CIFAR sizes.
+    ///
+    /// # Errors
+    /// If a setting makes no sense or the teacher has no BatchNorm.
+    pub fn with_generator(teacher: Graph, generator: Generator, config: Config) -> Result<Self> {
+        config.check()?;
         let student = Student::new(&teacher, config.bits, config.start_correction())?;
         let sizes = generator
             .parameters()
@@ -154,19 +159,24 @@ impl Trainer {
     ) -> Result<Outcome> {
         while self.progress.epoch < self.config.epochs {
             let start = Instant::now();
-            if self.run_epoch(watcher, stop)? == Outcome::Interrupted {
+            if self.run_epoch(directory, watcher, stop)? == Outcome::Interrupted {
                 self.write_checkpoint(directory, watcher)?;
                 return Ok(Outcome::Interrupted);
             }
             let report = self.finish_epoch(start, watcher)?;
-            directory.append_metrics(&report)?;
+            directory.append_metrics(&Metrics::Epoch(&report))?;
             watcher.epoch(&report);
             self.write_checkpoint(directory, watcher)?;
         }
         Ok(Outcome::Finished)
     }
 
-    fn run_epoch(&mut self, watcher: &mut dyn Watcher, stop: &AtomicBool) -> Result<Outcome> {
+    fn run_epoch(
+        &mut self,
+        directory: &RunDirectory,
+        watcher: &mut dyn Watcher,
+        stop: &AtomicBool,
+    ) -> Result<Outcome> {
         while self.progress.iteration < self.config.iterations {
             if stop.load(Ordering::Relaxed) {
                 return Ok(Outcome::Interrupted);
@@ -179,11 +189,13 @@ impl Trainer {
                 iteration,
                 source: Box::new(source),
             })?;
-            watcher.iteration(&Iteration {
+            let report = Iteration {
                 epoch,
                 iteration,
                 losses,
-            });
+            };
+            directory.append_metrics(&Metrics::Iteration(&report))?;
+            watcher.iteration(&report);
         }
         Ok(Outcome::Finished)
     }
@@ -350,26 +362,6 @@ impl Trainer {
         let grad = gradient_like(student.output(), gradient)?;
         self.student.parameter_gradients(student, &grad)
     }
-
-    /// `count` generated images with the classes they were made for: height x width x channels, a
-    /// byte each. The same for the same generator; training is not affected.
-    ///
-    /// # Errors
-    /// If the network's normalisation has another number of channels than its input.
-    pub fn sample_images(&self, count: usize) -> Result<Vec<(usize, Vec<u8>)>> {
-        let mut random = Random::new(self.config.seed, stream::SAMPLES);
-        let mut samples = Vec::with_capacity(count);
-        // The generator normalises over the batch, so that only whole batches look as in training.
-        while samples.len() < count {
-            let noise = random.normal((self.config.batch, self.config.latent))?;
-            let labels = random.labels(self.config.batch, self.teacher.graph().classes);
-            let generated = self.generator.forward(&noise, &labels)?;
-            let images = pixels(generated.image(), self.teacher.graph())?;
-            samples.extend(labels.into_iter().zip(images));
-        }
-        samples.truncate(count);
-        Ok(samples)
-    }
 }
 
 fn check_finite(losses: &Losses) -> Result<()> {
@@ -392,25 +384,7 @@ fn gradient_like(tensor: &Tensor, gradient: &[f64]) -> Result<Tensor> {
     Ok(Tensor::from_vec(gradient, tensor.shape(), &Device::Cpu)?)
 }
 
-/// Undoes the normalisation of `images`: height x width x channels, a byte each.
-fn pixels(images: &Tensor, network: &Graph) -> Result<Vec<Vec<u8>>> {
-    let (_, channels, height, width) = images.dims4()?;
-    let mean = normalization_tensor(&network.normalization.mean, channels)?;
-    let std = normalization_tensor(&network.normalization.std, channels)?;
-    let levels = images.broadcast_mul(&std)?.broadcast_add(&mean)?;
-    let levels = (levels.permute((0, 2, 3, 1))? * 255.0)?;
-    let levels = levels.flatten_all()?.to_vec1::<f32>()?;
-    let bytes: Vec<u8> = levels.iter().map(|level| level.round() as u8).collect();
-    Ok(bytes
-        .chunks(channels * height * width)
-        .map(<[u8]>::to_vec)
-        .collect())
-}
-
-fn normalization_tensor(values: &[f64], channels: usize) -> Result<Tensor> {
-    let values = values.iter().map(|&value| value as f32).collect();
-    Ok(Tensor::from_vec(values, (1, channels, 1, 1), &Device::Cpu)?)
-}
-
+#[cfg(test)]
+mod run_tests;
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::{Generator, Modulation, Stage};
 use crate::{
-    dfq::{Result, random::Random},
+    dfq::{Error, Result, random::Random},
     graph::{BatchNorm, Conv2d, Graph, Linear, Node, NodeId, Normalization, Op, Padding},
 };
 
@@ -119,19 +119,30 @@ impl Chain {
     }
 }
 
+impl Sizes {
+    /// Channels, height and width of what the linear layer makes.
+    fn small(&self) -> Result<[usize; 3]> {
+        let [_, height, width] = self.image;
+        if height == 0 || width == 0 || height % 4 != 0 || width % 4 != 0 {
+            return Err(Error::ImageSize { height, width });
+        }
+        Ok([WIDE, height / 4, width / 4])
+    }
+}
+
 impl Generator {
     /// The generator for images of CIFAR size, with PyTorch's default start.
     ///
     /// # Errors
-    /// If a tensor cannot be made.
+    /// [`Error::ImageSize`] for images whose sides are no multiples of 4.
     pub fn cifar(sizes: Sizes, random: &mut Random) -> Result<Self> {
         let embedding = Modulation {
             names: ["label_emb.weight".to_owned(), String::new()],
             factor: random.normal((sizes.classes, sizes.latent))?,
             summand: None,
         };
-        let [channels, height, width] = sizes.image;
-        let small = [WIDE, height / 4, width / 4];
+        let channels = sizes.image[0];
+        let small = sizes.small()?;
         let mut chain = Chain::new();
         chain.linear("l1.0", [small.iter().product(), sizes.latent], random)?;
         chain.plain(Op::Reshape { shape: small });
@@ -157,10 +168,10 @@ impl Generator {
     /// The generator for images of ImageNet, with PyTorch's default start.
     ///
     /// # Errors
-    /// If a tensor cannot be made.
+    /// [`Error::ImageSize`] for images whose sides are no multiples of 4.
     pub fn imagenet(sizes: Sizes, random: &mut Random) -> Result<Self> {
         let [channels, height, width] = sizes.image;
-        let small = [WIDE, height / 4, width / 4];
+        let small = sizes.small()?;
         let middle = [WIDE, height / 2, width / 2];
         let conditional = |norm: &str, channels| conditional_affine(norm, sizes.classes, channels);
 
