@@ -1,5 +1,5 @@
 //! Milliseconds of the float operators and networks of a training step, batch 16: the smallest of
-//! several runs, as other work on the machine only ever adds.
+//! several runs, as other work on the machine only ever adds. An argument selects by name.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::collections::BTreeMap;
@@ -40,6 +40,9 @@ fn convolution(
     kernel: usize,
     groups: usize,
 ) -> Result<()> {
+    if !is_selected(name) {
+        return Ok(());
+    }
     let stride = if name.ends_with("/2") { 2 } else { 1 };
     let Op::Conv2d(conv) = conv2d_op([outputs, inputs / groups, kernel, kernel], stride, groups)?
     else {
@@ -57,6 +60,9 @@ fn convolution(
 }
 
 fn network(name: &str, graph: &Graph, batch_statistics: BatchStatistics) -> Result<()> {
+    if !is_selected(name) {
+        return Ok(());
+    }
     let mut shape = vec![BATCH];
     match graph.nodes[1].op {
         Op::Linear(_) => shape.push(100),
@@ -87,6 +93,15 @@ fn network(name: &str, graph: &Graph, batch_statistics: BatchStatistics) -> Resu
     }
     println!();
     Ok(())
+}
+
+fn is_selected(name: &str) -> bool {
+    // Cargo itself passes `--bench`.
+    let mut words = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with("--"))
+        .peekable();
+    words.peek().is_none() || words.any(|word| name.contains(&word))
 }
 
 /// Smallest time of [`RUNS`] calls in milliseconds.

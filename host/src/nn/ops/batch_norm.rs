@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::{dot, sum, vectorized};
+use super::slices::{combine, normalize, squared_distance, sum, sum_and_products};
 use crate::graph::BatchNorm;
 use crate::nn::executor::ChannelGradient;
 use crate::nn::values::{tensor, values};
@@ -86,33 +86,15 @@ pub fn moments(input: &Tensor, channels: usize) -> Result<BatchMoments> {
     let (mean, var) = (0..channels)
         .into_par_iter()
         .map(|channel| {
-            vectorized(|| {
-                let total = planes.channel(x, channel).map(sum).sum::<f32>();
-                let mean = total / planes.per_channel();
-                let squares = planes
-                    .channel(x, channel)
-                    .map(|plane| squared_distance(plane, mean));
-                (mean, squares.sum::<f32>() / planes.per_channel())
-            })
+            let total = planes.channel(x, channel).map(sum).sum::<f32>();
+            let mean = total / planes.per_channel();
+            let squares = planes
+                .channel(x, channel)
+                .map(|plane| squared_distance(plane, mean));
+            (mean, squares.sum::<f32>() / planes.per_channel())
         })
         .unzip();
     Ok(BatchMoments { mean, var })
-}
-
-#[inline(always)]
-fn squared_distance(plane: &[f32], mean: f32) -> f32 {
-    let mut lanes = [0f32; super::LANES];
-    let (chunks, rest) = plane.as_chunks::<{ super::LANES }>();
-    for chunk in chunks {
-        for (lane, value) in lanes.iter_mut().zip(chunk) {
-            *lane += (value - mean) * (value - mean);
-        }
-    }
-    lanes.iter().sum::<f32>()
-        + rest
-            .iter()
-            .map(|value| (value - mean) * (value - mean))
-            .sum::<f32>()
 }
 
 /// `1 / sqrt(variance + eps)` per channel.
@@ -162,18 +144,13 @@ pub fn forward(norm: &BatchNorm, batch: Option<&BatchMoments>, input: &Tensor) -
         .par_chunks_mut(image)
         .zip(x.par_chunks(image))
         .for_each(|(output, input)| {
-            vectorized(|| {
-                let pairs = output
-                    .chunks_exact_mut(planes.size)
-                    .zip(input.chunks_exact(planes.size));
-                for (channel, (output, input)) in pairs.enumerate() {
-                    let scale = gamma[channel] * inverse[channel];
-                    let (mean, beta) = (mean[channel], beta[channel]);
-                    for (output, input) in output.iter_mut().zip(input) {
-                        *output = (input - mean) * scale + beta;
-                    }
-                }
-            });
+            let pairs = output
+                .chunks_exact_mut(planes.size)
+                .zip(input.chunks_exact(planes.size));
+            for (channel, (output, input)) in pairs.enumerate() {
+                let scale = gamma[channel] * inverse[channel];
+                normalize(output, input, mean[channel], scale, beta[channel]);
+            }
         });
     tensor(output, input.dims())
 }
@@ -228,13 +205,12 @@ pub fn backward(
     // Sum of g and of g * (x - mean) / deviation: the gradients of beta and gamma.
     let sums = if wanted.parameters || batch.is_some() {
         let channel_sums = |channel: usize| {
-            vectorized(|| {
-                let pairs = planes.channel(g, channel).zip(planes.channel(x, channel));
-                let (plain, product) = pairs.fold((0f32, 0f32), |(plain, product), (g, x)| {
-                    (plain + sum(g), product + dot(g, x))
-                });
-                (plain, (product - mean[channel] * plain) * inverse[channel])
-            })
+            let pairs = planes.channel(g, channel).zip(planes.channel(x, channel));
+            let (plain, product) = pairs.fold((0f32, 0f32), |(plain, product), (g, x)| {
+                let sums = sum_and_products(g, x, mean[channel]);
+                (plain + sums.0, product + sums.1)
+            });
+            (plain, product * inverse[channel])
         };
         (0..channels)
             .into_par_iter()
@@ -282,16 +258,12 @@ pub fn backward(
             .zip(g.par_chunks(image))
             .zip(x.par_chunks(image));
         images.for_each(|((output, g), x)| {
-            vectorized(|| {
-                let size = planes.size;
-                let rows = output.chunks_exact_mut(size).zip(g.chunks_exact(size));
-                let rows = rows.zip(x.chunks_exact(size)).zip(&coefficients);
-                for (((output, g), x), &(scale, slope, offset)) in rows {
-                    for ((output, g), x) in output.iter_mut().zip(g).zip(x) {
-                        *output = scale * g + slope * x + offset;
-                    }
-                }
-            });
+            let size = planes.size;
+            let rows = output.chunks_exact_mut(size).zip(g.chunks_exact(size));
+            let rows = rows.zip(x.chunks_exact(size)).zip(&coefficients);
+            for (((output, g), x), &coefficients) in rows {
+                combine(output, g, x, coefficients);
+            }
         });
         gradients.input = Some(tensor(output, input.dims())?);
     }

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::correlation::Correlation;
 use super::outer_product::OuterProduct;
 use super::packed::Packed;
-use super::sum;
+use super::slices::sum;
 use crate::graph::{Conv2d, Padding};
 use crate::nn::values::{tensor, values};
 use crate::nn::{Error, Result};

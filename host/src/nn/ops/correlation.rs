@@ -8,7 +8,8 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::packed::{Buffer, Packed, lanes, unpack};
+use super::buffer::Buffer;
+use super::packed::{Packed, lanes, unpack};
 
 /// Output channels computed together.
 const TILE: usize = 4;
@@ -61,22 +62,21 @@ impl Correlation<'_> {
         &self,
         first: [usize; 2],
         offsets: Vec<usize>,
-        weight: impl Fn(usize, usize) -> f32,
+        weight: impl Fn(usize, usize) -> f32 + Sync,
     ) -> Phase {
         let tile = self.tile();
         let tiles = self.group_outputs.div_ceil(tile);
         let mut weights = vec![0f32; self.groups * tiles * offsets.len() * tile];
-        let mut targets = weights.chunks_exact_mut(tile);
-        for group in 0..self.groups {
-            for first in (0..self.group_outputs).step_by(tile) {
-                for (column, target) in targets.by_ref().take(offsets.len()).enumerate() {
-                    let channels = (first..self.group_outputs).zip(target);
-                    for (channel, target) in channels {
-                        *target = weight(group * self.group_outputs + channel, column);
-                    }
+        let panels = weights.par_chunks_exact_mut((offsets.len() * tile).max(1));
+        panels.enumerate().for_each(|(index, panel)| {
+            let (group, first) = (index / tiles, index % tiles * tile);
+            for channel in first..self.group_outputs.min(first + tile) {
+                let targets = panel[channel - first..].iter_mut().step_by(tile);
+                for (column, target) in targets.enumerate() {
+                    *target = weight(group * self.group_outputs + channel, column);
                 }
             }
-        }
+        });
         Phase {
             first,
             offsets,
@@ -88,7 +88,7 @@ impl Correlation<'_> {
     pub(super) fn compute(&self, phases: &[Phase], batch: usize) -> Vec<f32> {
         let [height, width] = self.output;
         let row = self.channels() * width * lanes();
-        let mut packed = Buffer::zeros(self.input.blocks * height * row);
+        let mut packed = Buffer::with_length(self.input.blocks * height * row);
         let rows = packed.as_mut_slice().par_chunks_exact_mut(row.max(1));
         rows.enumerate().for_each(|(index, output)| {
             pulp::Arch::new().dispatch(Row {

@@ -8,48 +8,19 @@
 //! is a whole vector, so that a convolution never has to move numbers between lanes. Zeros around
 //! the images are stored. Samples that are missing in the last block are zeros too.
 
-use bytemuck::{Pod, Zeroable};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::vectorized;
+use super::buffer::{Buffer, LINE};
 use crate::graph::Padding;
-
-/// Longest vector of any machine, in numbers; also the length of a cache line. Buffers start at a
-/// multiple of it, as a vector that lies on two cache lines takes two accesses.
-const LINE: usize = 16;
-
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct Line([f32; LINE]);
-
-/// Numbers that start at a cache line.
-pub(super) struct Buffer {
-    lines: Vec<Line>,
-    length: usize,
-}
-
-impl Buffer {
-    pub(super) fn zeros(length: usize) -> Self {
-        let lines = bytemuck::zeroed_vec(length.div_ceil(LINE));
-        Self { lines, length }
-    }
-
-    pub(super) fn as_slice(&self) -> &[f32] {
-        &bytemuck::cast_slice(&self.lines)[..self.length]
-    }
-
-    pub(super) fn as_mut_slice(&mut self) -> &mut [f32] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.length]
-    }
-}
 
 /// Samples per block on this machine.
 pub(super) fn lanes() -> usize {
     struct Lanes;
-    impl pulp::WithSimd for Lanes {
+    impl WithSimd for Lanes {
         type Output = usize;
 
-        fn with_simd<S: pulp::Simd>(self, _simd: S) -> usize {
+        fn with_simd<S: Simd>(self, _simd: S) -> usize {
             S::F32_LANES
         }
     }
@@ -76,7 +47,7 @@ impl Packed {
         ];
         let plane = size[0] * size[1] * lanes;
         let blocks = batch.div_ceil(lanes);
-        let mut values = Buffer::zeros(blocks * channels * plane);
+        let mut values = Buffer::with_length(blocks * channels * plane);
         let planes = values.as_mut_slice().par_chunks_exact_mut(plane.max(1));
         planes.enumerate().for_each(|(index, target)| {
             let (first, channel) = (index / channels * lanes, index % channels);
@@ -86,9 +57,16 @@ impl Packed {
                 &images[start..][..height * width]
             };
             let sources = (0..samples).map(source).collect::<Vec<_>>();
-            for row in 0..height {
-                let start = ((row + padding.top) * size[1] + padding.left) * lanes;
-                let target = &mut target[start..][..width * lanes];
+            let line = size[1] * lanes;
+            let (above, rest) = target.split_at_mut(padding.top * line);
+            let (image, below) = rest.split_at_mut(height * line);
+            above.fill(0.0);
+            below.fill(0.0);
+            for (row, target) in image.chunks_exact_mut(line.max(1)).enumerate() {
+                let (left, rest) = target.split_at_mut(padding.left * lanes);
+                let (target, right) = rest.split_at_mut(width * lanes);
+                left.fill(0.0);
+                right.fill(0.0);
                 interleave(&sources, row * width, target, lanes);
             }
         });
@@ -102,21 +80,27 @@ impl Packed {
 
     /// Numbers of one block of samples.
     pub(super) fn block(&self, block: usize) -> &[f32] {
-        let length = self.values.length / self.blocks.max(1);
-        &self.values.as_slice()[block * length..][..length]
+        let values = self.values.as_slice();
+        let length = values.len() / self.blocks.max(1);
+        &values[block * length..][..length]
     }
 }
 
-/// `target[column * lanes + sample] = sources[sample][start + column]`.
+/// `target[column * lanes + sample] = sources[sample][start + column]`, 0 for missing samples.
 fn interleave(sources: &[&[f32]], start: usize, target: &mut [f32], lanes: usize) {
-    let width = target.len() / lanes;
     if let Ok(sources) = <&[&[f32]; LINE]>::try_from(sources)
         && lanes == LINE
     {
-        let (target, _) = target.as_chunks_mut::<LINE>();
-        vectorized(|| interleave_lines(sources, start, target));
+        let (target, _) = target.as_chunks_mut();
+        pulp::Arch::new().dispatch(InterleaveLines {
+            sources,
+            start,
+            target,
+        });
         return;
     }
+    target.fill(0.0);
+    let width = target.len() / lanes;
     for (sample, source) in sources.iter().enumerate() {
         let source = &source[start..][..width];
         let target = target[sample..].iter_mut().step_by(lanes);
@@ -126,17 +110,56 @@ fn interleave(sources: &[&[f32]], start: usize, target: &mut [f32], lanes: usize
     }
 }
 
-#[inline(always)]
-fn interleave_lines(sources: &[&[f32]; LINE], start: usize, target: &mut [[f32; LINE]]) {
-    let mut rows = [&[][..]; LINE];
-    for (row, source) in rows.iter_mut().zip(sources) {
-        *row = &source[start..][..target.len()];
-    }
-    for (column, line) in target.iter_mut().enumerate() {
-        for (value, row) in line.iter_mut().zip(&rows) {
-            *value = row[column];
+struct InterleaveLines<'a> {
+    sources: &'a [&'a [f32]; LINE],
+    start: usize,
+    target: &'a mut [[f32; LINE]],
+}
+
+impl WithSimd for InterleaveLines<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let mut rows = [&[][..]; LINE];
+        for (row, source) in rows.iter_mut().zip(self.sources) {
+            *row = &source[self.start..][..self.target.len()];
+        }
+        let (tiles, rest) = self.target.as_chunks_mut::<LINE>();
+        for (index, tile) in tiles.iter_mut().enumerate() {
+            let mut block = [[0f32; LINE]; LINE];
+            for (line, row) in block.iter_mut().zip(&rows) {
+                line.copy_from_slice(&row[index * LINE..][..LINE]);
+            }
+            *tile = transposed(block);
+        }
+        let done = tiles.len() * LINE;
+        for (column, line) in rest.iter_mut().enumerate() {
+            for (value, row) in line.iter_mut().zip(&rows) {
+                *value = row[done + column];
+            }
         }
     }
+}
+
+/// Each of the four rounds interleaves the first half of the rows with the second, which moves one
+/// bit of the row's index to the column's.
+#[inline(always)]
+fn transposed(mut block: [[f32; LINE]; LINE]) -> [[f32; LINE]; LINE] {
+    const HALF: usize = LINE / 2;
+    for _ in 0..LINE.ilog2() {
+        let mut next = [[0f32; LINE]; LINE];
+        for row in 0..HALF {
+            for column in 0..HALF {
+                next[2 * row][2 * column] = block[row][column];
+                next[2 * row][2 * column + 1] = block[row + HALF][column];
+                next[2 * row + 1][2 * column] = block[row][column + HALF];
+                next[2 * row + 1][2 * column + 1] = block[row + HALF][column + HALF];
+            }
+        }
+        block = next;
+    }
+    block
 }
 
 /// Images of shape `[batch, channels, height, width]` from vectors in the order
@@ -170,15 +193,12 @@ pub(super) fn unpack(packed: &[f32], shape: [usize; 4], lanes: usize) -> Vec<f32
 /// `targets[sample][start + column] = source[column * lanes + sample]`.
 fn deinterleave(source: &[f32], targets: &mut [&mut [f32]], start: usize, lanes: usize) {
     let width = source.len() / lanes;
-    if lanes == LINE {
-        let (source, _) = source.as_chunks::<LINE>();
-        vectorized(|| {
-            for (sample, target) in targets.iter_mut().enumerate() {
-                let target = &mut target[start..][..width];
-                for (target, line) in target.iter_mut().zip(source) {
-                    *target = line[sample];
-                }
-            }
+    if targets.len() == LINE && lanes == LINE {
+        let (source, _) = source.as_chunks();
+        pulp::Arch::new().dispatch(DeinterleaveLines {
+            source,
+            targets,
+            start,
         });
         return;
     }
@@ -186,6 +206,35 @@ fn deinterleave(source: &[f32], targets: &mut [&mut [f32]], start: usize, lanes:
         let source = source[sample..].iter().step_by(lanes);
         for (target, value) in target[start..][..width].iter_mut().zip(source) {
             *target = *value;
+        }
+    }
+}
+
+struct DeinterleaveLines<'a, 'b> {
+    source: &'a [[f32; LINE]],
+    targets: &'a mut [&'b mut [f32]],
+    start: usize,
+}
+
+impl WithSimd for DeinterleaveLines<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let (tiles, rest) = self.source.as_chunks::<LINE>();
+        for (index, tile) in tiles.iter().enumerate() {
+            let block = transposed(*tile);
+            let start = self.start + index * LINE;
+            for (target, line) in self.targets.iter_mut().zip(&block) {
+                target[start..][..LINE].copy_from_slice(line);
+            }
+        }
+        let start = self.start + tiles.len() * LINE;
+        for (sample, target) in self.targets.iter_mut().enumerate() {
+            let target = &mut target[start..][..rest.len()];
+            for (target, line) in target.iter_mut().zip(rest) {
+                *target = line[sample];
+            }
         }
     }
 }

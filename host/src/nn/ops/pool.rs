@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::sum;
+use super::slices::sum;
 use crate::graph::Padding;
 use crate::nn::values::{tensor, values};
 use crate::nn::{Error, Result};

@@ -76,20 +76,20 @@ pub fn subsample_pad(input: &Tensor, stride: usize, front: usize, back: usize) -
     let (rows, columns) = (height.div_ceil(stride), width.div_ceil(stride));
     let wide = front + channels + back;
     let mut output = vec![0f32; batch * wide * rows * columns];
-    for (image, source) in output
-        .chunks_exact_mut(wide * rows * columns)
-        .zip(x.chunks_exact(channels * height * width))
-    {
-        let inner = &mut image[front * rows * columns..][..channels * rows * columns];
-        for (index, value) in inner.iter_mut().enumerate() {
-            let (channel, y, x) = (
-                index / (rows * columns),
-                index / columns % rows,
-                index % columns,
-            );
-            *value = source[(channel * height + y * stride) * width + x * stride];
+    let lines = output.par_chunks_exact_mut((rows * columns).max(1));
+    lines.enumerate().for_each(|(index, plane)| {
+        let (image, channel) = (index / wide, index % wide);
+        let Some(channel) = channel.checked_sub(front).filter(|c| *c < channels) else {
+            return;
+        };
+        let source = &x[(image * channels + channel) * height * width..][..height * width];
+        let source_rows = source.chunks_exact(width).step_by(stride);
+        for (row, source) in plane.chunks_exact_mut(columns).zip(source_rows) {
+            for (value, source) in row.iter_mut().zip(source.iter().step_by(stride)) {
+                *value = *source;
+            }
         }
-    }
+    });
     tensor(output, &[batch, wide, rows, columns])
 }
 
@@ -109,19 +109,16 @@ pub fn subsample_pad_backward(
     };
     let g = values(gradient)?;
     let mut output = vec![0f32; input_shape.iter().product()];
-    for (image, source) in output
-        .chunks_exact_mut(channels * height * width)
-        .zip(g.chunks_exact(wide * rows * columns))
-    {
-        let inner = &source[front * rows * columns..][..channels * rows * columns];
-        for (index, value) in inner.iter().enumerate() {
-            let (channel, y, x) = (
-                index / (rows * columns),
-                index / columns % rows,
-                index % columns,
-            );
-            image[(channel * height + y * stride) * width + x * stride] = *value;
+    let planes = output.par_chunks_exact_mut((height * width).max(1));
+    planes.enumerate().for_each(|(index, plane)| {
+        let channel = index / channels * wide + front + index % channels;
+        let source = &g[channel * rows * columns..][..rows * columns];
+        let plane_rows = plane.chunks_exact_mut(width).step_by(stride);
+        for (row, source) in plane_rows.zip(source.chunks_exact(columns)) {
+            for (value, source) in row.iter_mut().step_by(stride).zip(source) {
+                *value = *source;
+            }
         }
-    }
+    });
     tensor(output, input_shape)
 }
