@@ -87,30 +87,33 @@ pub(crate) fn table(rows: &[(&str, String)]) -> String {
         .collect()
 }
 
-/// Columns aligned to the right, but for the first; a line below the header.
+/// Columns of numbers aligned to the right, of text to the left; a line below the header.
 pub(crate) fn columns(header: &[&str], rows: &[Vec<String>]) -> String {
+    let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column));
     let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        let widest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+        let widest = cells(column)
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0);
         widest.max(header[column].chars().count())
     };
-    let widths = (0..header.len()).map(width).collect::<Vec<_>>();
+    let is_number = |cell: &String| cell.starts_with(|first: char| first.is_ascii_digit());
+    let numeric = |column: usize| cells(column).all(|cell| cell == "-" || is_number(cell));
+    let layout = (0..header.len()).map(|column| (width(column), numeric(column)));
+    let layout = layout.collect::<Vec<_>>();
     let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded = cells
-            .zip(&widths)
-            .enumerate()
-            .map(|(column, (cell, &width))| {
-                if column == 0 {
-                    format!("{cell:width$}")
-                } else {
-                    format!("{cell:>width$}")
-                }
-            });
+        let padded = cells.zip(&layout).map(|(cell, &(width, numeric))| {
+            if numeric {
+                format!("{cell:>width$}")
+            } else {
+                format!("{cell:width$}")
+            }
+        });
         format!("{}\n", padded.collect::<Vec<_>>().join("  ").trim_end())
     };
     let mut text = line(&mut header.iter().copied());
-    let rule = "-".repeat(widths.iter().sum::<usize>() + 2 * (header.len() - 1));
-    text.push_str(&format!("{rule}\n"));
+    let total = layout.iter().map(|(width, _)| width).sum::<usize>() + 2 * (header.len() - 1);
+    text.push_str(&format!("{}\n", "-".repeat(total)));
     for row in rows {
         text.push_str(&line(&mut row.iter().map(String::as_str)));
     }
@@ -144,7 +147,12 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let text = columns(&["layer", "MACs"], &[vec!["conv1".into(), "12".into()]]);
-        assert_eq!(text, "layer  MACs\n-----------\nconv1    12\n");
+        let row = |name: &str, op: &str, macs: &str| vec![name.into(), op.into(), macs.into()];
+        let rows = [row("conv1", "conv", "12"), row("fc", "linear", "-")];
+        let expected = "layer  op      MACs\n\
+                        -------------------\n\
+                        conv1  conv      12\n\
+                        fc     linear     -\n";
+        assert_eq!(columns(&["layer", "op", "MACs"], &rows), expected);
     }
 }

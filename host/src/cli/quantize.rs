@@ -18,8 +18,9 @@ Examples:
   lowbit quantize --network resnet20 --weights resnet20.safetensors --bits w3a3 \\
       --preset cifar10 --epochs 20 --iterations 50 --seed 1 --out runs/short
 
-The run directory holds the settings, the metrics of every iteration as JSON lines, the latest
-checkpoint and, at the end, the trained student. `lowbit pack` turns it into one file.";
+The run directory holds the settings, the metrics of every epoch as JSON lines, the latest
+checkpoint and, at the end, the trained network, its curves and generated images. `lowbit pack`
+turns it into one file.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
