@@ -48,7 +48,7 @@ fn broken_model_files_are_refused_by_what_is_wrong() {
     let mut magic = bytes.clone();
     magic[0] = b'x';
     let cases: [(&[u8], &[&str]); 6] = [
-        (&bytes[..bytes.len() - 1], &["model.lowbit", "length"]),
+        (&bytes[..bytes.len() - 1], &["model.lowbit", "bytes long"]),
         (&bytes[..10], &["model.lowbit"]),
         (&[], &["model.lowbit"]),
         (&flipped, &["checksum"]),
