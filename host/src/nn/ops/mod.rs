@@ -13,6 +13,7 @@ mod packed;
 pub mod pool;
 pub mod resample;
 mod slices;
+mod transpose;
 
 /// Runs `work` compiled for the vector instructions of this machine.
 pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {

@@ -12,6 +12,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::buffer::{Buffer, LINE};
+use super::transpose::{Transposing, with_transpose};
 use crate::graph::Padding;
 
 /// Samples per block on this machine.
@@ -92,7 +93,7 @@ fn interleave(sources: &[&[f32]], start: usize, target: &mut [f32], lanes: usize
         && lanes == LINE
     {
         let (target, _) = target.as_chunks_mut();
-        pulp::Arch::new().dispatch(InterleaveLines {
+        with_transpose(InterleaveLines {
             sources,
             start,
             target,
@@ -116,50 +117,27 @@ struct InterleaveLines<'a> {
     target: &'a mut [[f32; LINE]],
 }
 
-impl WithSimd for InterleaveLines<'_> {
-    type Output = ();
-
+impl Transposing for InterleaveLines<'_> {
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
+    fn run(self, transpose: impl Fn(&mut [[f32; LINE]; LINE])) {
         let mut rows = [&[][..]; LINE];
         for (row, source) in rows.iter_mut().zip(self.sources) {
             *row = &source[self.start..][..self.target.len()];
         }
-        let (tiles, rest) = self.target.as_chunks_mut::<LINE>();
-        for (index, tile) in tiles.iter_mut().enumerate() {
-            let mut block = [[0f32; LINE]; LINE];
-            for (line, row) in block.iter_mut().zip(&rows) {
+        let (squares, rest) = self.target.as_chunks_mut::<LINE>();
+        for (index, square) in squares.iter_mut().enumerate() {
+            for (line, row) in square.iter_mut().zip(&rows) {
                 line.copy_from_slice(&row[index * LINE..][..LINE]);
             }
-            *tile = transposed(block);
+            transpose(square);
         }
-        let done = tiles.len() * LINE;
+        let done = squares.len() * LINE;
         for (column, line) in rest.iter_mut().enumerate() {
             for (value, row) in line.iter_mut().zip(&rows) {
                 *value = row[done + column];
             }
         }
     }
-}
-
-/// Each of the four rounds interleaves the first half of the rows with the second, which moves one
-/// bit of the row's index to the column's.
-#[inline(always)]
-fn transposed(mut block: [[f32; LINE]; LINE]) -> [[f32; LINE]; LINE] {
-    const HALF: usize = LINE / 2;
-    for _ in 0..LINE.ilog2() {
-        let mut next = [[0f32; LINE]; LINE];
-        for row in 0..HALF {
-            for column in 0..HALF {
-                next[2 * row][2 * column] = block[row][column];
-                next[2 * row][2 * column + 1] = block[row + HALF][column];
-                next[2 * row + 1][2 * column] = block[row][column + HALF];
-                next[2 * row + 1][2 * column + 1] = block[row + HALF][column + HALF];
-            }
-        }
-        block = next;
-    }
-    block
 }
 
 /// Images of shape `[batch, channels, height, width]` from vectors in the order
@@ -195,7 +173,7 @@ fn deinterleave(source: &[f32], targets: &mut [&mut [f32]], start: usize, lanes:
     let width = source.len() / lanes;
     if targets.len() == LINE && lanes == LINE {
         let (source, _) = source.as_chunks();
-        pulp::Arch::new().dispatch(DeinterleaveLines {
+        with_transpose(DeinterleaveLines {
             source,
             targets,
             start,
@@ -216,20 +194,19 @@ struct DeinterleaveLines<'a, 'b> {
     start: usize,
 }
 
-impl WithSimd for DeinterleaveLines<'_, '_> {
-    type Output = ();
-
+impl Transposing for DeinterleaveLines<'_, '_> {
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
-        let (tiles, rest) = self.source.as_chunks::<LINE>();
-        for (index, tile) in tiles.iter().enumerate() {
-            let block = transposed(*tile);
+    fn run(self, transpose: impl Fn(&mut [[f32; LINE]; LINE])) {
+        let (squares, rest) = self.source.as_chunks::<LINE>();
+        for (index, square) in squares.iter().enumerate() {
+            let mut square = *square;
+            transpose(&mut square);
             let start = self.start + index * LINE;
-            for (target, line) in self.targets.iter_mut().zip(&block) {
+            for (target, line) in self.targets.iter_mut().zip(&square) {
                 target[start..][..LINE].copy_from_slice(line);
             }
         }
-        let start = self.start + tiles.len() * LINE;
+        let start = self.start + squares.len() * LINE;
         for (sample, target) in self.targets.iter_mut().enumerate() {
             let target = &mut target[start..][..rest.len()];
             for (target, line) in target.iter_mut().zip(rest) {
