@@ -60,6 +60,7 @@ fn draw(
         let mut chart = ChartBuilder::on(part)
             .caption(&panel.title, ("sans-serif", 16))
             .margin(8)
+            .margin_right(24)
             .x_label_area_size(32)
             .y_label_area_size(56)
             .build_cartesian_2d(x_range, y_range)?;
