@@ -29,7 +29,7 @@ pub mod teacher;
 pub mod trainer;
 
 #[cfg(test)]
-mod golden;
+pub(crate) mod golden;
 
 pub use config::{Bits, Config, Preset};
 pub use error::{Error, Result};

@@ -11,6 +11,8 @@ use super::executor::{
 };
 use super::values::values;
 use super::{Result, cross_entropy};
+use crate::dfq::golden::{Golden, assert_norm, flat};
+use crate::dfq::quantizer;
 use crate::graph::{
     BatchNorm, Conv2d, Graph, Linear, Node, NodeId, Normalization, Op, Padding, ParameterName,
 };
@@ -179,15 +181,20 @@ fn convolutions() -> Vec<(Conv2d, [usize; 3])> {
         (conv([3, 4, 1, 1], 2, Padding::same(0), 1, false), [4, 6, 5]),
         (conv([2, 3, 5, 1], 3, Padding::same(2), 1, true), [3, 4, 4]),
         (conv([2, 3, 3, 3], 1, Padding::same(3), 1, true), [3, 1, 1]),
+        // More channels than one pass over the output takes, and a row of more than 16 pixels.
+        (
+            conv([6, 60, 3, 3], 1, Padding::same(1), 1, true),
+            [60, 3, 21],
+        ),
     ]
 }
 
-#[test]
-fn convolution_equals_plain_loops() {
+/// Sums of products of these numbers are exact in single precision, in any order.
+fn assert_plain_loops(batch: usize) {
     for (index, (conv, input_shape)) in convolutions().into_iter().enumerate() {
         let [channels, height, width] = input_shape;
         let mut rng = ChaCha8Rng::seed_from_u64(9);
-        let input = random(&[2, channels, height, width], &mut rng);
+        let input = random(&[batch, channels, height, width], &mut rng);
         let network = graph(input_shape, vec![(Op::Conv2d(conv.clone()), vec![0])]);
         let pass = forward(&network, &input, options(BatchStatistics::Running), &mut ()).unwrap();
         let &[_, outs, rows, columns] = pass.output().dims() else {
@@ -224,12 +231,19 @@ fn convolution_equals_plain_loops() {
                             + kx];
                 }
             }
-            assert!(
-                (found - expected).abs() < 1e-5,
-                "case {index}: {found}, not {expected}"
-            );
+            assert!(*found == expected, "case {index}: {found}, not {expected}");
         }
     }
+}
+
+#[test]
+fn convolution_equals_plain_loops() {
+    assert_plain_loops(2);
+}
+
+#[test]
+fn convolution_of_more_samples_than_a_vector_holds_equals_plain_loops() {
+    assert_plain_loops(19);
 }
 
 #[test]
@@ -237,6 +251,7 @@ fn convolution_gradients() {
     for (index, (conv, input_shape)) in convolutions().into_iter().enumerate() {
         let network = graph(input_shape, vec![(Op::Conv2d(conv), vec![0])]);
         check(&network, 6, BatchStatistics::Running, index as u64);
+        check(&network, 19, BatchStatistics::Running, index as u64);
     }
 }
 
@@ -551,4 +566,79 @@ fn errors_name_the_node() {
         message.contains("node1") && message.contains("3 channels"),
         "{message}"
     );
+}
+
+/// Uses weights of 3, 4 or 8 bits in place of the float ones.
+struct QuantizedWeights(u8);
+
+impl Hooks for QuantizedWeights {
+    fn weight(&mut self, _node: NodeId, weight: &Tensor) -> Result<Tensor> {
+        Ok(quantizer::fake_quantize_weight(weight, self.0).unwrap())
+    }
+}
+
+/// Section `weight_quant` of the reference figures: layers with quantized weights.
+#[test]
+fn quantized_layers_and_their_gradients_equal_the_reference() {
+    let Some(golden) = Golden::open("weight_quant") else {
+        return;
+    };
+    for bits in [3, 4, 8] {
+        for stride in [1, 2] {
+            let key = format!("fwd_conv_s{stride}.b{bits}");
+            let conv = Conv2d {
+                weight: golden.tensor(&format!("{key}.w")),
+                bias: None,
+                stride,
+                padding: Padding::same(1),
+                groups: 1,
+            };
+            let network = graph([4, 9, 9], vec![(Op::Conv2d(conv), vec![0])]);
+            assert_reference(&golden, &key, &network, bits);
+        }
+        let key = format!("fwd_linear.b{bits}");
+        let linear = Linear {
+            weight: golden.tensor(&format!("{key}.w")),
+            bias: Some(golden.tensor(&format!("{key}.bias"))),
+        };
+        let network = graph([64, 1, 1], vec![(Op::Linear(linear), vec![0])]);
+        assert_reference(&golden, &key, &network, bits);
+    }
+}
+
+/// Two orders of adding some hundred products in single precision differ by less than 1e-6 of the
+/// norm.
+fn assert_reference(golden: &Golden, key: &str, network: &Graph, bits: u8) {
+    let tensor = |name: &str| golden.tensor(&format!("{key}.{name}"));
+    let running = options(BatchStatistics::Running);
+    let pass = forward(network, &tensor("x"), running, &mut QuantizedWeights(bits)).unwrap();
+    let wanted = Wanted {
+        input: true,
+        parameters: true,
+    };
+    let found = backward(network, &pass, &tensor("r"), wanted, &BTreeMap::new()).unwrap();
+    let parameters = &found.parameters;
+    let pairs = [
+        ("y", Some(pass.output())),
+        ("grad_x", found.input.as_ref()),
+        (
+            "grad_w",
+            parameters.get(&(NodeId(1), ParameterName::Weight)),
+        ),
+        (
+            "grad_bias",
+            parameters.get(&(NodeId(1), ParameterName::Bias)),
+        ),
+    ];
+    for (name, found) in pairs {
+        if let Some(found) = found {
+            let what = format!("{key}.{name}");
+            assert_norm(
+                &what,
+                &flat(found),
+                &golden.f64(&format!("{what}.f64")),
+                1e-6,
+            );
+        }
+    }
 }
