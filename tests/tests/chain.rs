@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use lowbit_tests::{Emulator, Finished, data, run};
+use lowbit_tests::{Emulator, Finished, data, lowbit, run};
 
 /// Checkpoint and test set, or `None` with a line that names the skipped test.
 fn cifar10(test: &str) -> Option<(String, String)> {
@@ -130,7 +130,7 @@ fn resnet20_goes_from_checkpoint_to_board() {
     let without_model = verify("1");
     assert_eq!(without_model.code, 2);
     assert!(
-        without_model.stderr.contains("flash"),
+        without_model.stderr.contains("lowbit flash"),
         "{}",
         without_model.stderr
     );
@@ -226,5 +226,64 @@ fn the_same_seed_gives_the_same_network() {
     assert!(
         first != student("third", "8"),
         "seeds 7 and 8 give the same network"
+    );
+}
+
+#[test]
+fn an_interrupted_run_goes_on_to_the_same_network() {
+    let test = "an_interrupted_run_goes_on_to_the_same_network";
+    let Some((weights, _)) = cifar10(test) else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let arguments = |name: &str| {
+        let out = folder.path().join(name).display().to_string();
+        let fixed = "quantize --network resnet20 --bits w4a4 --preset cifar10 --epochs 2 \
+                     --warmup-epochs 1 --iterations 8 --seed 3 --json";
+        let paths = ["--weights", &weights, "--out", &out].map(str::to_owned);
+        let fixed = fixed.split_whitespace().map(str::to_owned);
+        fixed.chain(paths).collect::<Vec<_>>()
+    };
+    let student = |name: &str| {
+        fs_err::read(folder.path().join(name).join("student.safetensors")).expect("a student")
+    };
+    done(run(arguments("whole")));
+
+    let mut child = lowbit()
+        .args(arguments("parts"))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("lowbit starts");
+    // Killed, not asked: after the first checkpoint or soon after.
+    let checkpoint = folder.path().join("parts/checkpoint.safetensors");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    while !checkpoint.exists() && std::time::Instant::now() < deadline {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    child.kill().expect("the run is killed");
+    child.wait().expect("the run is over");
+    assert!(checkpoint.exists(), "no checkpoint after two minutes");
+
+    let mut others = arguments("parts");
+    others.extend(["--batch".to_owned(), "8".to_owned()]);
+    let refused = run(others);
+    assert_eq!(refused.code, 2);
+    assert!(
+        refused.stderr.contains("other settings"),
+        "{}",
+        refused.stderr
+    );
+
+    let resumed = run(arguments("parts"));
+    assert!(
+        resumed.stderr.contains("Going on after epoch 1"),
+        "{}",
+        resumed.stderr
+    );
+    done(resumed);
+    assert!(
+        student("whole") == student("parts"),
+        "the resumed run ends elsewhere"
     );
 }

@@ -81,7 +81,11 @@ pub(crate) fn explain(error: Error) -> Failure {
         error if error.does_not_fit() => Some(Outcome::No),
         _ => None,
     };
-    let failure = Failure::from(error);
+    let other_model = matches!(error, Error::OtherModel { .. });
+    let mut failure = Failure::from(error);
+    if other_model {
+        failure = failure.hint("write the model to the board with `lowbit flash`");
+    }
     match outcome {
         Some(outcome) => failure.with_outcome(outcome),
         None => failure,

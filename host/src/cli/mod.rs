@@ -7,6 +7,7 @@ mod boards;
 mod demo;
 mod eval;
 mod flash;
+mod history;
 mod inspect;
 mod link;
 mod model;

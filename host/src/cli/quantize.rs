@@ -20,7 +20,8 @@ Examples:
 
 The run directory holds the settings, the metrics of every epoch as JSON lines, the latest
 checkpoint and, at the end, the trained network, its curves and generated images. `lowbit pack`
-turns it into one file.";
+turns it into one file. Ctrl-C finishes the step under way and keeps a checkpoint: the same command
+goes on from there, to the same result.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -38,7 +39,7 @@ pub(crate) struct Arguments {
     /// Exit with 1 if the quantized network's accuracy stays below this many percent
     #[arg(long, value_name = "PERCENT", requires = "eval")]
     min_top1: Option<f64>,
-    /// Directory of the run; must not hold another run
+    /// Directory of the run. If it holds this very run, interrupted, training goes on
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }

@@ -13,11 +13,12 @@ use lowbit_host::dfq::{
     Config, Epoch, Evaluation, FakeQuantized, Iteration, Outcome, RunDirectory, Trainer, Watcher,
 };
 use lowbit_host::graph::{Graph, QuantizedGraph};
-use lowbit_host::report::{Curve, Panel, write_curves};
+use lowbit_host::report::write_curves;
 use serde::Serialize;
 
 use super::Context;
 use super::failure::Failure;
+use super::history::History;
 use super::model::{self, samples_path, teacher_path};
 use super::output::{Output, table};
 
@@ -91,7 +92,8 @@ impl fmt::Display for Report {
     }
 }
 
-/// Trains the student of `plan` in the new run directory `out`.
+/// Trains the student of `plan` in the run directory `out`; a run there that was interrupted goes
+/// on.
 pub(crate) fn quantize(context: &Context, plan: &Plan<'_>, out: &Path) -> Result<Trained, Failure> {
     refuse_other_run(out)?;
     let output = context.output;
@@ -105,20 +107,22 @@ pub(crate) fn quantize(context: &Context, plan: &Plan<'_>, out: &Path) -> Result
             evaluated(plan)
         ));
     }
-    let directory = RunDirectory::create(out, plan.config)?;
-    plan.teacher.save(&teacher_path(out))?;
+    let (directory, mut trainer) = start(output, plan, out)?;
     let start = Instant::now();
-    let mut trainer = Trainer::new(plan.teacher.clone(), plan.config.clone())?;
-    let mut progress = Progress::new(output, plan);
+    let mut progress = Progress::new(output, plan, &trainer);
     let outcome = trainer.run(&directory, &mut progress, &context.stop)?;
     progress.bar.finish_and_clear();
     let seconds = start.elapsed().as_secs_f64();
     let interrupted = outcome == Outcome::Interrupted;
+    if interrupted {
+        output.say("Interrupted; the same command goes on from here");
+    }
+    let history = History::read(&directory.metrics_path())?;
     let samples = trainer.sample_images(SAMPLES)?;
     let student = trainer.quantized_graph().ok();
     if let (Some(student), false) = (&student, interrupted) {
         write_samples(&samples_path(out), &samples, plan.teacher)?;
-        write_curves(&out.join("curves.svg"), &progress.panels())?;
+        write_curves(&out.join("curves.svg"), &history.panels(plan.config))?;
         student.save(&directory.student_path())?;
     }
     let report = Report {
@@ -126,14 +130,13 @@ pub(crate) fn quantize(context: &Context, plan: &Plan<'_>, out: &Path) -> Result
         network: plan.teacher.name.clone(),
         bits: plan.config.bits.to_string(),
         epochs: plan.config.epochs,
-        iterations: progress.iterations,
+        iterations: history.iterations(),
         float_top1,
-        naive_top1: progress.naive,
-        quantized_top1: if interrupted { None } else { progress.last },
+        naive_top1: history.top1(naive_epoch(plan.config)),
+        quantized_top1: history.top1(plan.config.epochs - 1),
         evaluated_images: evaluated(plan),
         seconds,
-        milliseconds_per_iteration: 1e3 * progress.training_seconds
-            / progress.iterations.max(1) as f64,
+        milliseconds_per_iteration: history.milliseconds_per_iteration(plan.config),
         interrupted,
     };
     Ok(Trained {
@@ -156,6 +159,45 @@ fn refuse_other_run(out: &Path) -> Result<(), Failure> {
     }
     let message = format!("`{}` holds a finished run", out.display());
     Err(Failure::new(message).hint("choose another --out, or delete that directory"))
+}
+
+/// A new run, or the one that was interrupted in the same directory.
+fn start(output: Output, plan: &Plan<'_>, out: &Path) -> Result<(RunDirectory, Trainer), Failure> {
+    let trainer = Trainer::new(plan.teacher.clone(), plan.config.clone())?;
+    if !out.join("checkpoint.safetensors").exists() {
+        let directory = RunDirectory::create(out, plan.config)?;
+        plan.teacher.save(&teacher_path(out))?;
+        return Ok((directory, trainer));
+    }
+    let (directory, config) = RunDirectory::open(out)?;
+    if config != *plan.config || !is_teacher_of(plan.teacher, out)? {
+        let message = format!(
+            "`{}` holds an unfinished run with another network or other settings",
+            out.display()
+        );
+        return Err(Failure::new(message)
+            .hint("give the same flags to go on, choose another --out, or delete that directory"));
+    }
+    let trainer = trainer.restore(&Archive::read(&directory.checkpoint_path())?)?;
+    let progress = trainer.progress();
+    output.say(format!(
+        "Going on after epoch {}, iteration {}",
+        progress.epoch, progress.iteration
+    ));
+    Ok((directory, trainer))
+}
+
+/// Whether the run in `out` started from the same float network, bit for bit.
+fn is_teacher_of(teacher: &Graph, out: &Path) -> Result<bool, Failure> {
+    let scratch = tempfile::tempdir_in(out)?;
+    let path = teacher_path(scratch.path());
+    teacher.save(&path)?;
+    Ok(fs_err::read(path)? == fs_err::read(teacher_path(out))?)
+}
+
+/// The epoch, counted from 0, after which the weights are still those of the float network.
+fn naive_epoch(config: &Config) -> usize {
+    config.warmup_epochs.max(1) - 1
 }
 
 fn write_samples(
@@ -190,73 +232,31 @@ struct Progress<'a> {
     config: &'a Config,
     evaluation: Option<&'a Dataset>,
     subset: Option<Dataset>,
-    iterations: usize,
-    training_seconds: f64,
-    naive: Option<f64>,
-    last: Option<f64>,
-    generator_losses: Vec<(f64, f64)>,
-    student_losses: Vec<(f64, f64)>,
-    accuracies: Vec<(f64, f64)>,
 }
 
 impl<'a> Progress<'a> {
-    fn new(output: Output, plan: &Plan<'a>) -> Self {
+    fn new(output: Output, plan: &Plan<'a>, trainer: &Trainer) -> Self {
         let total = plan.config.epochs * plan.config.iterations;
         let data = plan.evaluation;
+        let bar = output.bar(total as u64, "training");
+        let done = trainer.progress();
+        bar.set_position((done.epoch * plan.config.iterations + done.iteration) as u64);
+        // What an earlier command has done says nothing about the speed of this one.
+        bar.reset_eta();
         Self {
             output,
-            bar: output.bar(total as u64, "training"),
+            bar,
             config: plan.config,
             evaluation: data,
             subset: data.map(|data| data.clone().take(EVALUATED_PER_EPOCH)),
-            iterations: 0,
-            training_seconds: 0.0,
-            naive: None,
-            last: None,
-            generator_losses: Vec::new(),
-            student_losses: Vec::new(),
-            accuracies: Vec::new(),
         }
-    }
-
-    fn panels(&self) -> Vec<Panel> {
-        let panel = |title: &str, x_label: &str, label: &str, points: &[(f64, f64)]| Panel {
-            title: title.to_owned(),
-            x_label: x_label.to_owned(),
-            curves: vec![Curve {
-                label: label.to_owned(),
-                points: points.to_vec(),
-            }],
-        };
-        vec![
-            panel(
-                "loss of the generator",
-                "iteration",
-                "L_G",
-                &self.generator_losses,
-            ),
-            panel(
-                "loss of the quantized network",
-                "iteration",
-                "L_Q",
-                &self.student_losses,
-            ),
-            panel("accuracy", "epoch", "top-1 in %", &self.accuracies),
-        ]
     }
 }
 
 impl Watcher for Progress<'_> {
     fn iteration(&mut self, iteration: &Iteration) {
-        let position = self.iterations as f64;
-        self.iterations += 1;
-        self.generator_losses
-            .push((position, iteration.losses.generator));
-        if iteration.epoch >= self.config.warmup_epochs {
-            self.student_losses
-                .push((position, iteration.losses.student));
-        }
-        self.bar.set_position(self.iterations as u64);
+        let done = iteration.epoch * self.config.iterations + iteration.iteration + 1;
+        self.bar.set_position(done as u64);
         let losses = &iteration.losses;
         self.bar.set_message(format!(
             "L_G {:.3} L_Q {:.2}",
@@ -269,7 +269,7 @@ impl Watcher for Progress<'_> {
         epoch: usize,
         trainer: &Trainer,
     ) -> lowbit_host::dfq::Result<Option<Evaluation>> {
-        let naive = epoch + 1 == self.config.warmup_epochs.max(1);
+        let naive = epoch == naive_epoch(self.config);
         let last = epoch + 1 == self.config.epochs;
         let data = if naive || last {
             self.evaluation
@@ -277,19 +277,12 @@ impl Watcher for Progress<'_> {
             self.subset.as_ref()
         };
         let Some(data) = data else { return Ok(None) };
-        if epoch + 1 < self.config.warmup_epochs {
+        if epoch < naive_epoch(self.config) {
             return Ok(None);
         }
         let network = trainer.quantized_graph()?;
         let classes = FakeQuantized::new(&network)?.classify(data, |_| ())?;
         let top1 = model::top1(&classes, data);
-        if naive {
-            self.naive = Some(top1);
-        }
-        if last {
-            self.last = Some(top1);
-        }
-        self.accuracies.push(((epoch + 1) as f64, top1));
         Ok(Some(Evaluation {
             top1,
             images: data.len(),
@@ -297,7 +290,6 @@ impl Watcher for Progress<'_> {
     }
 
     fn epoch(&mut self, epoch: &Epoch) {
-        self.training_seconds += epoch.seconds;
         let accuracy = epoch.evaluation.map(|evaluation| {
             format!(", {:.2} % of {} images", evaluation.top1, evaluation.images)
         });

@@ -1,7 +1,7 @@
 //! Time of a training iteration by part: ResNet-20 at CIFAR size, w4a4, after the warm-up.
 //!
 //! ```text
-//! cargo run --release --example training_speed
+//! cargo bench -p lowbit-host --bench training_step
 //! ```
 
 use std::{
@@ -79,7 +79,7 @@ fn milliseconds(times: &mut [Duration]) -> String {
     format!("{:8.1} {:8.1}", at(times.len() / 2), at(0))
 }
 
-#[expect(clippy::print_stdout, reason = "an example shows what it found")]
+#[expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 fn main() -> Result<(), Box<dyn Error>> {
     let normalization = Normalization {
         mean: vec![0.5; 3],
