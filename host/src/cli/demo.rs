@@ -34,7 +34,7 @@ an emulated Cortex-M4 and compares every result with this computer.";
 const NETWORK: &str = "resnet8";
 const BOARD: &str = "mps2-an386";
 const FLOAT_TRAINING: Settings = Settings {
-    epochs: 6,
+    epochs: 12,
     batch: 32,
     learning_rate: 0.05,
     weight_decay: 5e-4,

@@ -170,9 +170,9 @@ impl Preset {
                     weights: 3,
                     activations: 3,
                 },
-                epochs: 16,
+                epochs: 20,
                 iterations: 50,
-                learning_rate_steps: vec![12],
+                learning_rate_steps: vec![14],
                 ..Config::default()
             },
         }
