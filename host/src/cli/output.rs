@@ -9,6 +9,7 @@ use super::failure::Failure;
 
 /// How to talk to the user.
 #[derive(Debug, Clone, Copy, clap::Args)]
+#[command(next_help_heading = "Output")]
 pub(crate) struct Output {
     /// Print one JSON object on standard output instead of text
     #[arg(long, global = true)]
