@@ -15,6 +15,8 @@ use super::{Transport, TransportError, receive_bytes};
 
 /// Bytes of error output that are kept.
 const KEPT_OUTPUT: usize = 4096;
+/// An emulator that is just ending still holds its flash.
+const LOCK_TIME: Duration = Duration::from_secs(1);
 /// How long a process that has closed its output may take to end.
 const EXIT_TIME: Duration = Duration::from_secs(2);
 
@@ -149,10 +151,16 @@ fn open_state(board: &str, directory: &Path) -> Result<std::fs::File, TransportE
         .open(&path)?
         .into_parts()
         .0;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(TransportError::Busy { path }),
-        Err(TryLockError::Error(error)) => Err(TransportError::State(error)),
+    let deadline = Instant::now() + LOCK_TIME;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(20));
+            }
+            Err(TryLockError::WouldBlock) => return Err(TransportError::Busy { path }),
+            Err(TryLockError::Error(error)) => return Err(TransportError::State(error)),
+        }
     }
 }
 
