@@ -120,6 +120,17 @@ pub fn channels(norm: &BatchNorm) -> Result<usize> {
     Ok(norm.running_mean.dims1()?)
 }
 
+/// Mean and variance to normalise with: those of the batch if given, the stored ones otherwise.
+fn statistics(norm: &BatchNorm, batch: Option<&BatchMoments>) -> Result<(Vec<f32>, Vec<f32>)> {
+    match batch {
+        Some(moments) => Ok((moments.mean.clone(), moments.var.clone())),
+        None => Ok((
+            values(&norm.running_mean)?.to_vec(),
+            values(&norm.running_var)?.to_vec(),
+        )),
+    }
+}
+
 /// Normalises with `batch` moments if given, with the stored ones otherwise.
 ///
 /// # Errors
@@ -127,13 +138,7 @@ pub fn channels(norm: &BatchNorm) -> Result<usize> {
 pub fn forward(norm: &BatchNorm, batch: Option<&BatchMoments>, input: &Tensor) -> Result<Tensor> {
     let channels = channels(norm)?;
     let planes = Planes::of(input, channels)?;
-    let (mean, variance) = match batch {
-        Some(moments) => (moments.mean.clone(), moments.var.clone()),
-        None => (
-            values(&norm.running_mean)?.to_vec(),
-            values(&norm.running_var)?.to_vec(),
-        ),
-    };
+    let (mean, variance) = statistics(norm, batch)?;
     let inverse = inverse_deviation(norm, &variance);
     let gamma = optional(norm.weight.as_ref(), channels, 1.0)?;
     let beta = optional(norm.bias.as_ref(), channels, 0.0)?;
@@ -190,13 +195,7 @@ pub fn backward(
 ) -> Result<Gradients> {
     let channels = channels(norm)?;
     let planes = Planes::of(input, channels)?;
-    let (mean, variance) = match batch {
-        Some(moments) => (moments.mean.clone(), moments.var.clone()),
-        None => (
-            values(&norm.running_mean)?.to_vec(),
-            values(&norm.running_var)?.to_vec(),
-        ),
-    };
+    let (mean, variance) = statistics(norm, batch)?;
     let inverse = inverse_deviation(norm, &variance);
     let gamma = optional(norm.weight.as_ref(), channels, 1.0)?;
     let (x, g) = (values(input)?, values(gradient)?);
