@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::Context;
 use super::failure::{Failure, Outcome};
-use super::link::BoardsArguments;
+use super::link::{BoardsArguments, FirmwareArguments};
 use super::output::{columns, grouped};
 
 const EXAMPLES: &str = "\
@@ -19,6 +19,8 @@ Examples:
 pub(crate) struct Arguments {
     #[command(flatten)]
     boards: BoardsArguments,
+    #[command(flatten)]
+    firmware: FirmwareArguments,
 }
 
 #[derive(Debug, Serialize)]
@@ -47,7 +49,9 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
         arena_bytes: board.limits.arena_bytes,
         model_bytes: board.memory.models.bytes / u32::from(board.limits.slots.max(1)),
         emulated: board.qemu.is_some(),
-        firmware: lowbit_host::board::find_firmware(board, None)
+        firmware: arguments
+            .firmware
+            .find(board)
             .ok()
             .map(|path| path.display().to_string()),
     });

@@ -17,6 +17,7 @@ use lowbit_host::zoo::{self, RandomParameters};
 use serde::Serialize;
 
 use super::failure::{Failure, Outcome};
+use super::link::FirmwareArguments;
 use super::output::{columns, grouped, table};
 use super::training::{self, Plan, Trained};
 use super::{Context, flash, link, pack, verify};
@@ -63,9 +64,8 @@ pub(crate) struct Arguments {
     /// Train the float network anew instead of using the one of an earlier demo
     #[arg(long)]
     fresh: bool,
-    /// Directory of built firmware [default: the repository's]
-    #[arg(long, value_name = "DIR")]
-    firmware_dir: Option<PathBuf>,
+    #[command(flatten)]
+    firmware: FirmwareArguments,
 }
 
 /// The closing table in figures.
@@ -278,7 +278,7 @@ fn draw(out: &Path, test: &Dataset, trained: &Trained) -> Result<(), Failure> {
 fn connect(context: &Context, arguments: &Arguments) -> Result<Client, Failure> {
     let registry = Registry::embedded()?;
     let spec = registry.find(BOARD)?;
-    let firmware = board::find_firmware(spec, arguments.firmware_dir.as_deref())?;
+    let firmware = arguments.firmware.find(spec)?;
     match QemuProcess::start(spec, &firmware, &arguments.out.join("boards")) {
         Ok(process) => link::greet(context, Box::new(process)),
         Err(error @ TransportError::NoEmulator { .. }) => {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use clap::Args;
 use lowbit_host::board::transport::{InProcess, QemuProcess, Transport};
-use lowbit_host::board::{self, BoardSpec, Client, Error, Registry, Settings};
+use lowbit_host::board::{
+    self, BoardSpec, Client, Error, FIRMWARE_DIRECTORY_VARIABLE, FirmwareError, Registry, Settings,
+};
 
 use super::Context;
 use super::failure::{Failure, Outcome};
@@ -27,6 +29,20 @@ impl BoardsArguments {
     }
 }
 
+/// Where built firmware is.
+#[derive(Debug, Args)]
+pub(crate) struct FirmwareArguments {
+    /// Directory of built firmware [default: the repository's]
+    #[arg(long, value_name = "DIR", env = FIRMWARE_DIRECTORY_VARIABLE)]
+    firmware_dir: Option<PathBuf>,
+}
+
+impl FirmwareArguments {
+    pub(crate) fn find(&self, board: &BoardSpec) -> Result<PathBuf, FirmwareError> {
+        board::find_firmware(board, self.firmware_dir.as_deref())
+    }
+}
+
 /// Which board, and what it remembers.
 #[derive(Debug, Args)]
 pub(crate) struct LinkArguments {
@@ -36,9 +52,8 @@ pub(crate) struct LinkArguments {
     /// Directory in which emulated boards keep their flash [default: in the user's data directory]
     #[arg(long, value_name = "DIR", env = "LOWBIT_STATE_DIR")]
     state: Option<PathBuf>,
-    /// Directory of built firmware [default: the repository's]
-    #[arg(long, value_name = "DIR")]
-    firmware_dir: Option<PathBuf>,
+    #[command(flatten)]
+    firmware: FirmwareArguments,
     #[command(flatten)]
     boards: BoardsArguments,
 }
@@ -54,7 +69,7 @@ impl LinkArguments {
                     .hint("give a directory with --state DIR")
             })?,
         };
-        let firmware = board::find_firmware(board, self.firmware_dir.as_deref())?;
+        let firmware = self.firmware.find(board)?;
         let transport = QemuProcess::start(board, &firmware, &state)?;
         greet(context, Box::new(transport))
     }
