@@ -2,7 +2,6 @@
 //! several runs, as other work on the machine only ever adds. An argument selects by name.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
@@ -10,7 +9,9 @@ use lowbit_host::graph::{
     BatchNorm, Conv2d, Graph, Linear, Node, NodeId, Normalization, Op, Padding,
 };
 use lowbit_host::nn::Result;
-use lowbit_host::nn::executor::{BatchStatistics, ForwardOptions, Wanted, backward, forward};
+use lowbit_host::nn::executor::{
+    BatchStatistics, ExtraGradients, ForwardOptions, Wanted, backward, forward,
+};
 use lowbit_host::nn::ops::conv2d;
 
 #[global_allocator]
@@ -88,7 +89,15 @@ fn network(name: &str, graph: &Graph, batch_statistics: BatchStatistics) -> Resu
         ("both", true, true),
     ] {
         let wanted = Wanted { input, parameters };
-        let time = fastest(|| backward(graph, &pass, pass.output(), wanted, &BTreeMap::new()))?;
+        let time = fastest(|| {
+            backward(
+                graph,
+                &pass,
+                pass.output(),
+                wanted,
+                &ExtraGradients::default(),
+            )
+        })?;
         print!("  gradients of {what} {time:7.2}");
     }
     println!();

@@ -3,7 +3,6 @@
 //! Nesterov SGD on the cross entropy, cosine step size, batch statistics in BatchNorm with running
 //! means of momentum 0.1 (unbiased variance), as PyTorch's defaults have it.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Tensor;
@@ -14,7 +13,9 @@ use rand_chacha::ChaCha8Rng;
 use crate::data::Dataset;
 use crate::dfq::optimizer::Nesterov;
 use crate::graph::{Graph, NodeId, Op};
-use crate::nn::executor::{BatchStatistics, ForwardOptions, Wanted, backward, forward};
+use crate::nn::executor::{
+    BatchStatistics, ExtraGradients, ForwardOptions, Wanted, backward, forward,
+};
 use crate::nn::{self, cross_entropy, images};
 
 /// Share of the newest batch in the running statistics.
@@ -128,7 +129,7 @@ fn train_step(
         input: false,
         parameters: true,
     };
-    let gradients = backward(graph, &pass, &gradient, wanted, &BTreeMap::new())?;
+    let gradients = backward(graph, &pass, &gradient, wanted, &ExtraGradients::default())?;
     for statistics in pass.batch_norm_inputs() {
         follow(
             graph,

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Result, losses::Balance, observer::StartCorrection};
+use super::{Error, Method, Result, losses::Balance, observer::StartCorrection};
 
 /// Bit widths of the student, written `w4a4`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +58,8 @@ impl From<Bits> for String {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// What generator and student descend.
+    pub method: Method,
     /// Widths of weights and activations.
     pub bits: Bits,
     /// Epochs in all, warm-up included.
@@ -106,6 +108,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            method: Method::default(),
             bits: Bits {
                 weights: 4,
                 activations: 4,

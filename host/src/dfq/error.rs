@@ -24,6 +24,14 @@ pub enum Error {
         /// What there is.
         known: String,
     },
+    /// A name that no method has.
+    #[error("there is no method `{name}`, the methods are {known}")]
+    Method {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
     /// A setting outside its range.
     #[error("setting `{name}` has to be {expected}")]
     Setting {
@@ -67,6 +75,9 @@ pub enum Error {
     /// A backward pass that left out what was asked of it.
     #[error("the backward pass gave no gradient of the images")]
     NoGradient,
+    /// The user asked to stop.
+    #[error("stopped before it was done")]
+    Stopped,
     /// A loss that is no finite number.
     #[error("{term} is {value}")]
     NotFinite {

@@ -5,6 +5,9 @@
 //! Adaptive Data-Free Quantization, CVPR 2023). Every loss here is a function of either the
 //! difference or the sum of the logits; [`Balance`] and the trainer put them together.
 
+use super::Result;
+use crate::nn::executor::Forward;
+
 /// Rows of logits, one per sample.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Logits {
@@ -36,6 +39,21 @@ impl Logits {
             classes,
             values: values.iter().copied().map(f64::from).collect(),
         }
+    }
+
+    /// What a network puts out, `[batch, classes]`.
+    ///
+    /// # Errors
+    /// If the output has another shape or is not `f32`.
+    pub fn of(forward: &Forward) -> Result<Self> {
+        let output = forward.output();
+        let values = output.flatten_all()?.to_vec1::<f32>()?;
+        Ok(Self::new(output.dim(1)?, &values))
+    }
+
+    /// Numbers in all rows.
+    pub(super) fn len(&self) -> usize {
+        self.values.len()
     }
 
     /// Logits whose softmax is the disagreement of teacher `self` and student `other`.
@@ -156,6 +174,31 @@ impl Logits {
         Loss { value, gradient }
     }
 
+    /// `T^2` times the mean divergence `KL(softmax(teacher / T) || softmax(self / T))`, with its
+    /// gradient with respect to the logits of `self`.
+    #[must_use]
+    pub fn divergence_from(&self, teacher: &Self, temperature: f64) -> Loss {
+        let from = teacher.divided(temperature).distributions();
+        let to = self.divided(temperature).distributions();
+        let factor = temperature * temperature / self.samples();
+        let mut loss = Loss {
+            value: 0.0,
+            gradient: Vec::with_capacity(self.values.len()),
+        };
+        for (p, q) in from.iter().zip(&to) {
+            let logarithms = p.logarithm.iter().zip(&q.logarithm);
+            let terms = p.probability.iter().zip(logarithms);
+            loss.value += factor
+                * terms
+                    .map(|(p, (log_p, log_q))| p * (log_p - log_q))
+                    .sum::<f64>();
+            let pairs = p.probability.iter().zip(&q.probability);
+            let slopes = pairs.map(|(p, q)| factor / temperature * (q - p));
+            loss.gradient.extend(slopes);
+        }
+        loss
+    }
+
     /// The student's loss on the difference of the logits: `-T^2` times the mean entropy of
     /// `softmax((zp - zq) / T)`. Least, `-T^2 ln classes`, where the logits agree up to a shift.
     #[must_use]
@@ -250,7 +293,7 @@ pub struct Balance {
 
 /// The generator's losses on logits, and the gradient of `marginal + beta * balance`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct GeneratorLoss {
+pub struct AdaptabilityLoss {
     /// Keeps the entropy of the disagreement between its bounds.
     pub marginal: f64,
     /// `alpha_ds` and `alpha_as` times the cross entropies.
@@ -264,7 +307,7 @@ pub struct GeneratorLoss {
 impl Balance {
     /// The generator's losses for `labels`, one class per row of logits.
     #[must_use]
-    pub fn loss(&self, teacher: &Logits, student: &Logits, labels: &[usize]) -> GeneratorLoss {
+    pub fn loss(&self, teacher: &Logits, student: &Logits, labels: &[usize]) -> AdaptabilityLoss {
         let difference = teacher.minus(student);
         let marginal = difference.marginal(self.lambda_l, self.lambda_u);
         let disagreement = difference.cross_entropy(labels);
@@ -273,7 +316,7 @@ impl Balance {
             |i: usize| marginal.gradient[i] + self.beta * self.alpha_ds * disagreement.gradient[i];
         let of_sum = |i: usize| self.beta * self.alpha_as * agreement.gradient[i];
         let all = 0..teacher.values.len();
-        GeneratorLoss {
+        AdaptabilityLoss {
             marginal: marginal.value,
             balance: self.alpha_ds * disagreement.value + self.alpha_as * agreement.value,
             teacher_gradient: all.clone().map(|i| of_difference(i) + of_sum(i)).collect(),
@@ -283,158 +326,4 @@ impl Balance {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dfq::golden::{Golden, assert_close, assert_norm};
-
-    const CASES: [&str; 6] = ["c10", "c10_far", "c10_close", "c10_tight", "c100", "c1000"];
-
-    struct Case<'a> {
-        golden: &'a Golden,
-        name: &'a str,
-        teacher: Logits,
-        student: Logits,
-        labels: Vec<usize>,
-        balance: Balance,
-    }
-
-    impl<'a> Case<'a> {
-        fn open(golden: &'a Golden, name: &'a str) -> Self {
-            let key = |part: &str| format!("{name}.{part}");
-            // The file has f32, the exact figures were computed with the decimal number in f64.
-            let decimal = |stored: f32| (f64::from(stored) * 1e4).round() / 1e4;
-            let scalar = |part: &str| decimal(golden.f32(&key(part))[0]);
-            let classes = golden.tensor(&key("zp")).dims()[1];
-            Self {
-                golden,
-                name,
-                teacher: Logits::new(classes, &golden.f32(&key("zp"))),
-                student: Logits::new(classes, &golden.f32(&key("zq"))),
-                labels: golden.labels(&key("labels")),
-                balance: Balance {
-                    lambda_l: scalar("lambda_l"),
-                    lambda_u: scalar("lambda_u"),
-                    alpha_ds: scalar("alpha_ds"),
-                    alpha_as: scalar("alpha_as"),
-                    beta: 1.0,
-                },
-            }
-        }
-
-        fn check(&self, loss: &str, value: f64, to_teacher: &[f64], to_student: &[f64]) {
-            let key = format!("{}.{loss}", self.name);
-            // The reference's own f32 values are up to 4e-5 away from these.
-            let exact = self.golden.f64(&format!("{key}.f64"));
-            assert_close(&key, &[value], &exact, 0.0, 1e-11);
-            for (to, got) in [("grad_zp", to_teacher), ("grad_zq", to_student)] {
-                let key = format!("{key}.{to}");
-                assert_norm(&key, got, &self.golden.f32(&key), 1e-4);
-                if self.name != "c1000" {
-                    let exact = self.golden.f64(&format!("{key}.f64"));
-                    assert_norm(&key, got, &exact, 1e-10);
-                }
-            }
-        }
-
-        fn check_difference(&self, name: &str, loss: &Loss) {
-            let negated: Vec<f64> = loss.gradient.iter().map(|g| -g).collect();
-            self.check(name, loss.value, &loss.gradient, &negated);
-        }
-    }
-
-    #[test]
-    fn losses_match_golden() {
-        let Some(golden) = Golden::open("losses") else {
-            return;
-        };
-        for name in CASES {
-            let case = Case::open(&golden, name);
-            let difference = case.teacher.minus(&case.student);
-            let sum = case.teacher.plus(&case.student);
-            let Balance {
-                lambda_l, lambda_u, ..
-            } = case.balance;
-
-            let key = format!("{name}.H");
-            let entropies = difference.entropies();
-            assert_close(&key, &entropies, &golden.f32(&key), 1e-5, 0.0);
-            for (part, got) in [
-                ("H", entropies),
-                ("H_norm", difference.normalized_entropies()),
-            ] {
-                let key = format!("{name}.{part}.f64");
-                assert_close(&key, &got, &golden.f64(&key), 1e-12, 0.0);
-            }
-            case.check_difference("marginal", &difference.marginal(lambda_l, lambda_u));
-            case.check_difference("L_ds", &difference.cross_entropy(&case.labels));
-            case.check_difference("kd_T20", &difference.negative_entropy(20.0));
-            case.check_difference("kd_T5", &difference.negative_entropy(5.0));
-            let flipped = difference.negative_entropy(1.0);
-            let mean_entropy = Loss {
-                value: -flipped.value,
-                gradient: flipped.gradient.iter().map(|g| -g).collect(),
-            };
-            case.check_difference("mean_entropy", &mean_entropy);
-            let agreement = sum.cross_entropy(&case.labels);
-            case.check(
-                "L_as",
-                agreement.value,
-                &agreement.gradient,
-                &agreement.gradient,
-            );
-        }
-    }
-
-    #[test]
-    fn balance_matches_golden() {
-        let Some(golden) = Golden::open("losses") else {
-            return;
-        };
-        for name in CASES {
-            let case = Case::open(&golden, name);
-            let with_beta = |beta| {
-                let balance = Balance {
-                    beta,
-                    ..case.balance
-                };
-                balance.loss(&case.teacher, &case.student, &case.labels)
-            };
-            let (one, two) = (with_beta(1.0), with_beta(2.0));
-            let slope = |two: &[f64], one: &[f64]| -> Vec<f64> {
-                two.iter().zip(one).map(|(two, one)| two - one).collect()
-            };
-            let to_teacher = slope(&two.teacher_gradient, &one.teacher_gradient);
-            let to_student = slope(&two.student_gradient, &one.student_gradient);
-            let key = format!("{name}.balance");
-            assert_close(&key, &[one.balance], &golden.f32(&key), 0.0, 1e-5);
-            for (to, got) in [("grad_zp", to_teacher), ("grad_zq", to_student)] {
-                let key = format!("{key}.{to}");
-                assert_norm(&key, &got, &golden.f32(&key), 1e-4);
-            }
-        }
-    }
-
-    #[test]
-    fn marginal_is_no_number_when_all_samples_agree() {
-        let equal = Logits::new(4, &[0.0; 8]);
-        assert!(equal.marginal(0.1, 0.8).value.is_nan());
-    }
-
-    /// Two samples share the least entropy, one of them moves: the gradient of the minimum is
-    /// split between them.
-    #[test]
-    fn ties_share_the_gradient_of_the_least_entropy() {
-        let logits = Logits::new(3, &[2.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.1, 0.0, 0.3]);
-        let loss = logits.marginal(0.1, 0.5);
-        assert_eq!(loss.gradient[..3], loss.gradient[3..6]);
-        assert!(loss.gradient[0] != 0.0);
-    }
-
-    #[test]
-    fn slope_at_the_kink_is_one_half() {
-        assert_eq!(
-            [relu_slope(-1.0), relu_slope(0.0), relu_slope(1.0)],
-            [0.0, 0.5, 1.0]
-        );
-    }
-}
+mod tests;

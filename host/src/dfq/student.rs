@@ -1,13 +1,12 @@
 //! The quantized copy of the teacher, in training.
 
-use std::collections::BTreeMap;
-
 use candle_core::Tensor;
 
 use super::{
     Error, Result,
     config::Bits,
     fake_quantized::{fake_quantize_activation, with_quantized_weights, with_values},
+    methods::NetworkGradient,
     observer::{RangeObserver, StartCorrection},
     quantizer::{LinearQuantizer, parallel_range},
 };
@@ -15,7 +14,10 @@ use crate::{
     graph::{ActivationRange, Graph, NodeId, Op, QuantizedGraph},
     nn::{
         self,
-        executor::{self, BatchStatistics, Forward, ForwardOptions, Hooks, Wanted},
+        executor::{
+            self, BatchStatistics, ExtraGradients, Forward, ForwardOptions, Gradients, Hooks,
+            Wanted,
+        },
     },
 };
 
@@ -91,33 +93,55 @@ impl Student {
         )?)
     }
 
-    /// Gradient of the images for the gradient `grad` of the logits.
+    /// Gradient of the images for `gradient`.
     ///
     /// # Errors
     /// If shapes do not fit.
-    pub fn image_gradient(&self, forward: &Forward, grad: &Tensor) -> Result<Tensor> {
+    pub fn image_gradient(&self, forward: &Forward, gradient: &NetworkGradient) -> Result<Tensor> {
         let wanted = Wanted {
             input: true,
             parameters: false,
         };
-        let none = BTreeMap::new();
-        let gradients = executor::backward(&self.quantized, forward, grad, wanted, &none)?;
+        let gradients = self.backward(forward, gradient, wanted)?;
         gradients.input.ok_or(Error::NoGradient)
     }
 
-    /// Gradients of all parameters, in the order of [`Graph::parameters`], for the gradient `grad`
-    /// of the logits. Quantizers let gradients through unchanged.
+    /// Gradients of all parameters, in the order of [`Graph::parameters`], for `gradient`.
+    /// Quantizers let gradients through unchanged.
     ///
     /// # Errors
     /// If shapes do not fit.
-    pub fn parameter_gradients(&self, forward: &Forward, grad: &Tensor) -> Result<Vec<Tensor>> {
+    pub fn parameter_gradients(
+        &self,
+        forward: &Forward,
+        gradient: &NetworkGradient,
+    ) -> Result<Vec<Tensor>> {
         let wanted = Wanted {
             input: false,
             parameters: true,
         };
-        let none = BTreeMap::new();
-        let gradients = executor::backward(&self.quantized, forward, grad, wanted, &none)?;
+        let gradients = self.backward(forward, gradient, wanted)?;
         Ok(gradients.parameters.into_values().collect())
+    }
+
+    fn backward(
+        &self,
+        forward: &Forward,
+        gradient: &NetworkGradient,
+        wanted: Wanted,
+    ) -> Result<Gradients> {
+        let extra = ExtraGradients {
+            outputs: gradient.nodes.clone(),
+            ..ExtraGradients::default()
+        };
+        let logits = gradient.of_output(forward)?;
+        Ok(executor::backward(
+            &self.quantized,
+            forward,
+            &logits,
+            wanted,
+            &extra,
+        )?)
     }
 
     /// Lets `change` move the parameters, in the order of [`Graph::parameters`], and quantizes them

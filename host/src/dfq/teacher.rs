@@ -6,12 +6,14 @@ use candle_core::Tensor;
 
 use super::{
     Error, Result,
+    methods::NetworkGradient,
     statistics::{LayerStatistics, batch_norm_loss},
 };
 use crate::{
     graph::{Graph, NodeId, Op},
     nn::executor::{
-        self, BatchNormInput, BatchStatistics, ChannelGradient, Forward, ForwardOptions, Wanted,
+        self, BatchNormInput, BatchStatistics, ChannelGradient, ExtraGradients, Forward,
+        ForwardOptions, Wanted,
     },
 };
 
@@ -90,22 +92,26 @@ impl Teacher {
         value.map_or(0, |value| value.elem_count() / input.mean.len())
     }
 
-    /// Gradient of the images for the gradient `grad` of the logits and `extra` gradients of
-    /// BatchNorm inputs.
+    /// Gradient of the images for `gradient` and that of the inputs of BatchNorm nodes.
     ///
     /// # Errors
     /// If shapes do not fit.
     pub fn image_gradient(
         &self,
         forward: &Forward,
-        grad: &Tensor,
-        extra: &BTreeMap<NodeId, ChannelGradient>,
+        gradient: &NetworkGradient,
+        batch_norm_inputs: BTreeMap<NodeId, ChannelGradient>,
     ) -> Result<Tensor> {
         let wanted = Wanted {
             input: true,
             parameters: false,
         };
-        let gradients = executor::backward(&self.graph, forward, grad, wanted, extra)?;
+        let extra = ExtraGradients {
+            batch_norm_inputs,
+            outputs: gradient.nodes.clone(),
+        };
+        let logits = gradient.of_output(forward)?;
+        let gradients = executor::backward(&self.graph, forward, &logits, wanted, &extra)?;
         gradients.input.ok_or(Error::NoGradient)
     }
 }

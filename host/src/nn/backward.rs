@@ -1,27 +1,24 @@
 //! A graph, last node to first.
 
-use std::collections::BTreeMap;
-
 use candle_core::Tensor;
 
-use super::executor::{BatchStatistics, ChannelGradient, Forward, Gradients, Wanted};
+use super::executor::{BatchStatistics, ExtraGradients, Forward, Gradients, Wanted};
 use super::forward::windows;
 use super::ops::{activation, batch_norm, conv2d, linear, pool, resample};
 use super::{Error, Result};
 use crate::graph::{Graph, Node, NodeId, Op, Padding, ParameterName};
 
-/// Gradients of `sum(grad_output * output)` plus what `extra` adds at the inputs of BatchNorm
-/// nodes.
+/// Gradients of `sum(grad_output * output)` plus what `extra` adds within the network.
 ///
 /// # Errors
 /// [`Error::NotKept`] when the forward pass kept nothing; [`Error::Node`] names the node whose
-/// operator refused.
+/// operator refused or to whose output an extra gradient does not fit.
 pub fn backward(
     graph: &Graph,
     forward: &Forward,
     grad_output: &Tensor,
     wanted: Wanted,
-    extra: &BTreeMap<NodeId, ChannelGradient>,
+    extra: &ExtraGradients,
 ) -> Result<Gradients> {
     let mut walk = Walk {
         graph,
@@ -34,14 +31,14 @@ pub fn backward(
     };
     *walk.pending.last_mut().ok_or(Error::Empty)? = Some(grad_output.clone());
     for index in (0..graph.nodes.len()).rev() {
-        let Some(gradient) = walk.pending[index].take() else {
+        let named = |source| Error::Node {
+            name: graph.nodes[index].name.clone(),
+            source: Box::new(source),
+        };
+        let Some(gradient) = walk.gradient(NodeId(index)).map_err(named)? else {
             continue;
         };
-        walk.node(NodeId(index), &gradient)
-            .map_err(|source| Error::Node {
-                name: graph.nodes[index].name.clone(),
-                source: Box::new(source),
-            })?;
+        walk.node(NodeId(index), &gradient).map_err(named)?;
     }
     Ok(walk.gradients)
 }
@@ -75,13 +72,30 @@ struct Walk<'a> {
     graph: &'a Graph,
     forward: &'a Forward,
     wanted: Wanted,
-    extra: &'a BTreeMap<NodeId, ChannelGradient>,
+    extra: &'a ExtraGradients,
     needed: Vec<bool>,
     pending: Vec<Option<Tensor>>,
     gradients: Gradients,
 }
 
 impl Walk<'_> {
+    /// All that has come together at the output of a node, and what is added there.
+    fn gradient(&mut self, id: NodeId) -> Result<Option<Tensor>> {
+        let arrived = self.pending[id.0].take();
+        let Some(extra) = self.extra.outputs.get(&id) else {
+            return Ok(arrived);
+        };
+        let value = self.forward.value(id).ok_or(Error::NotKept)?;
+        if extra.dims() != value.dims() {
+            let expected = format!("{:?}", value.dims());
+            return Err(Error::shape("extra gradient", expected, extra.dims()));
+        }
+        Ok(Some(match arrived {
+            Some(arrived) => activation::add(&arrived, extra)?,
+            None => extra.clone(),
+        }))
+    }
+
     fn node(&mut self, id: NodeId, gradient: &Tensor) -> Result<()> {
         let (node, forward) = (&self.graph.nodes[id.0], self.forward);
         let input_needed = node
@@ -138,7 +152,7 @@ impl Walk<'_> {
                     input: input_needed,
                     parameters: self.wanted.parameters,
                 };
-                let extra = self.extra.get(&id);
+                let extra = self.extra.batch_norm_inputs.get(&id);
                 let found = batch_norm::backward(norm, batch, x, gradient, extra, wanted)?;
                 for (name, value) in [
                     (ParameterName::Weight, found.weight),

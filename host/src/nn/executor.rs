@@ -122,6 +122,15 @@ pub struct ChannelGradient {
     pub slope: Vec<f32>,
 }
 
+/// Gradients that losses add within a network, beside the one of its output.
+#[derive(Debug, Clone, Default)]
+pub struct ExtraGradients {
+    /// At the inputs of BatchNorm nodes.
+    pub batch_norm_inputs: BTreeMap<NodeId, ChannelGradient>,
+    /// At the outputs of nodes (behind their hooks), of the shapes of these.
+    pub outputs: BTreeMap<NodeId, Tensor>,
+}
+
 /// What a backward pass gives.
 #[derive(Debug, Default)]
 pub struct Gradients {

@@ -7,7 +7,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::executor::{
-    BatchStatistics, ChannelGradient, ForwardOptions, Hooks, Wanted, backward, forward,
+    BatchStatistics, ChannelGradient, ExtraGradients, ForwardOptions, Gradients, Hooks, Wanted,
+    backward, forward,
 };
 use super::values::values;
 use super::{Result, cross_entropy};
@@ -104,7 +105,7 @@ fn check(graph: &Graph, batch: usize, statistics: BatchStatistics, seed: u64) {
         input: true,
         parameters: true,
     };
-    let found = backward(graph, &pass, &cotangent, wanted, &BTreeMap::new()).unwrap();
+    let found = backward(graph, &pass, &cotangent, wanted, &ExtraGradients::default()).unwrap();
     let loss = |graph: &Graph, input: &Tensor| {
         scalar(
             forward(graph, input, options(statistics), &mut ())
@@ -362,7 +363,7 @@ fn gradients_of_operators_without_parameters() {
         input: true,
         parameters: false,
     };
-    let found = backward(&network, &pass, &ones, wanted, &BTreeMap::new())
+    let found = backward(&network, &pass, &ones, wanted, &ExtraGradients::default())
         .unwrap()
         .input
         .unwrap();
@@ -385,7 +386,7 @@ fn relu6_is_flat_above_six() {
         input: true,
         parameters: false,
     };
-    let found = backward(&network, &pass, &ones, wanted, &BTreeMap::new())
+    let found = backward(&network, &pass, &ones, wanted, &ExtraGradients::default())
         .unwrap()
         .input
         .unwrap();
@@ -452,7 +453,10 @@ fn extra_gradient_is_added_at_the_input_of_its_layer() {
         &pass,
         &zeros,
         wanted,
-        &BTreeMap::from([(NodeId(2), extra)]),
+        &ExtraGradients {
+            batch_norm_inputs: BTreeMap::from([(NodeId(2), extra)]),
+            ..ExtraGradients::default()
+        },
     )
     .unwrap();
     // The same as the convolution's gradient for `offset + slope * x` as cotangent.
@@ -468,7 +472,14 @@ fn extra_gradient_is_added_at_the_input_of_its_layer() {
     let mut alone = network.clone();
     alone.nodes.truncate(2);
     let pass = forward(&alone, &input, options(BatchStatistics::Running), &mut ()).unwrap();
-    let expected = backward(&alone, &pass, &cotangent.unwrap(), wanted, &BTreeMap::new()).unwrap();
+    let expected = backward(
+        &alone,
+        &pass,
+        &cotangent.unwrap(),
+        wanted,
+        &ExtraGradients::default(),
+    )
+    .unwrap();
     let key = (NodeId(1), ParameterName::Weight);
     for (found, expected) in [
         (found.input.as_ref(), expected.input.as_ref()),
@@ -482,6 +493,68 @@ fn extra_gradient_is_added_at_the_input_of_its_layer() {
             assert!((found - expected).abs() < 1e-5, "{found} {expected}");
         }
     }
+}
+
+/// The gradients at the input and the first weight for `sum(output * r) + sum(value * s)`, where
+/// `value` is that of a node within the network, are those of two passes added up.
+#[test]
+fn extra_gradient_is_added_at_the_output_of_its_node() {
+    let network = block();
+    let [channels, height, width] = network.input_shape;
+    let mut random_numbers = ChaCha8Rng::seed_from_u64(13);
+    let input = random(&[2, channels, height, width], &mut random_numbers);
+    let pass = forward(&network, &input, options(BatchStatistics::Running), &mut ()).unwrap();
+    let wanted = Wanted {
+        input: true,
+        parameters: true,
+    };
+    let of_output = random(pass.output().dims(), &mut random_numbers);
+    let inner = NodeId(3);
+    let of_inner = random(pass.value(inner).unwrap().dims(), &mut random_numbers);
+    let outputs = BTreeMap::from([(inner, of_inner.clone())]);
+    let extra = ExtraGradients {
+        outputs,
+        ..ExtraGradients::default()
+    };
+    let none = ExtraGradients::default();
+    let found = backward(&network, &pass, &of_output, wanted, &extra).unwrap();
+
+    let of_output = backward(&network, &pass, &of_output, wanted, &none).unwrap();
+    let mut front = network.clone();
+    front.nodes.truncate(inner.0 + 1);
+    let pass = forward(&front, &input, options(BatchStatistics::Running), &mut ()).unwrap();
+    let of_inner = backward(&front, &pass, &of_inner, wanted, &none).unwrap();
+    let key = (NodeId(1), ParameterName::Weight);
+    let gradients = |found: &Gradients| [found.input.clone(), found.parameters.get(&key).cloned()];
+    let parts = gradients(&of_output).into_iter().zip(gradients(&of_inner));
+    for (found, (a, b)) in gradients(&found).into_iter().zip(parts) {
+        let expected = (a.unwrap() + b.unwrap()).unwrap();
+        assert_norm("gradient", &flat(&found.unwrap()), &flat(&expected), 1e-6);
+    }
+}
+
+#[test]
+fn extra_gradient_of_another_shape_is_refused_by_name() {
+    let network = block();
+    let [channels, height, width] = network.input_shape;
+    let input = random(
+        &[1, channels, height, width],
+        &mut ChaCha8Rng::seed_from_u64(14),
+    );
+    let pass = forward(&network, &input, options(BatchStatistics::Running), &mut ()).unwrap();
+    let wrong = random(&[1, 1], &mut ChaCha8Rng::seed_from_u64(15));
+    let extra = ExtraGradients {
+        outputs: BTreeMap::from([(NodeId(1), wrong)]),
+        ..ExtraGradients::default()
+    };
+    let wanted = Wanted {
+        input: true,
+        parameters: false,
+    };
+    let error = backward(&network, &pass, pass.output(), wanted, &extra).unwrap_err();
+    let message = error.to_string();
+    assert!(message.contains(&network.nodes[1].name), "{message}");
+    assert!(message.contains("extra gradient"), "{message}");
 }
 
 /// Replaces weights and one output, as fake quantization does.
@@ -520,7 +593,7 @@ fn hooks_change_the_forward_pass_and_are_straight_through_backwards() {
         input: true,
         parameters: true,
     };
-    let found = backward(&network, &pass, &ones, wanted, &BTreeMap::new()).unwrap();
+    let found = backward(&network, &pass, &ones, wanted, &ExtraGradients::default()).unwrap();
     // The mask is that of the value before the hook, the weight is the one that was used.
     assert_eq!(*values(&found.input.unwrap()).unwrap(), [2.0 * weight, 0.0]);
     let gradient = &found.parameters[&(NodeId(2), ParameterName::Weight)];
@@ -616,7 +689,14 @@ fn assert_reference(golden: &Golden, key: &str, network: &Graph, bits: u8) {
         input: true,
         parameters: true,
     };
-    let found = backward(network, &pass, &tensor("r"), wanted, &BTreeMap::new()).unwrap();
+    let found = backward(
+        network,
+        &pass,
+        &tensor("r"),
+        wanted,
+        &ExtraGradients::default(),
+    )
+    .unwrap();
     let parameters = &found.parameters;
     let pairs = [
         ("y", Some(pass.output())),

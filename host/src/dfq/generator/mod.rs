@@ -3,8 +3,6 @@
 mod architecture;
 mod modulation;
 
-use std::collections::BTreeMap;
-
 use candle_core::{Device, Tensor};
 
 pub use architecture::Sizes;
@@ -13,7 +11,7 @@ pub use modulation::{Modulation, ModulationGradients};
 use super::{Result, parameter_key};
 use crate::{
     graph::Graph,
-    nn::executor::{self, BatchStatistics, Forward, ForwardOptions, Hooks, Wanted},
+    nn::executor::{self, BatchStatistics, ExtraGradients, Forward, ForwardOptions, Hooks, Wanted},
 };
 
 /// A network from noise and classes to normalised images. It always normalises with the statistics
@@ -168,8 +166,13 @@ impl Stage {
             input: self.modulation.is_some(),
             parameters: true,
         };
-        let gradients =
-            executor::backward(&self.graph, &pass.forward, grad, wanted, &BTreeMap::new())?;
+        let gradients = executor::backward(
+            &self.graph,
+            &pass.forward,
+            grad,
+            wanted,
+            &ExtraGradients::default(),
+        )?;
         let of_graph = gradients.parameters.into_values();
         let (Some(modulation), Some(grad)) = (&self.modulation, gradients.input) else {
             return Ok((of_graph.collect(), None));

@@ -2,10 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use super::*;
+use candle_core::{Device, Tensor};
+
+use super::{iteration::Phase, *};
 use crate::{
-    dfq::{Unwatched, files::Archive, golden::flat},
-    graph::{Normalization, Op},
+    dfq::{
+        Unwatched,
+        files::Archive,
+        golden::flat,
+        methods::{NetworkGradient, Passes},
+        trainer::iteration::Batch,
+    },
+    graph::{NodeId, Normalization, Op},
     zoo::{self, RandomParameters},
 };
 
@@ -86,6 +94,141 @@ fn the_same_seed_gives_the_same_networks_and_another_one_others() {
     let first = train(1);
     assert_eq!(first, train(1));
     assert_ne!(first, train(2));
+}
+
+/// The published losses, put together once more from [`losses`](crate::dfq::losses).
+#[test]
+fn adadfq_descends_exactly_the_published_losses() {
+    let mut trainer = Trainer::new(teacher(), config()).unwrap();
+    for _ in 0..2 {
+        trainer.step().unwrap();
+    }
+    let batch = some_batch(&mut trainer);
+    let passes = Passes::new(&batch.labels, &batch.teacher, &batch.student).unwrap();
+    let (teacher, student) = (&passes.teacher_logits, &passes.student_logits);
+
+    let got = trainer.game.generator_loss(&passes).unwrap();
+    let expected = config().balance().loss(teacher, student, &batch.labels);
+    let value = expected.marginal + config().beta * expected.balance;
+    assert_eq!(
+        [got.value, got.marginal, got.balance],
+        [value, expected.marginal, expected.balance]
+    );
+    assert_eq!(got.teacher.logits, expected.teacher_gradient);
+    assert_eq!(got.student.logits, expected.student_gradient);
+    assert!(got.teacher.nodes.is_empty() && got.student.nodes.is_empty());
+
+    let got = trainer.game.student_loss(&passes).unwrap();
+    let expected = teacher
+        .minus(student)
+        .negative_entropy(config().temperature);
+    assert_eq!(got.value, expected.value);
+    let to_student: Vec<f64> = expected.gradient.iter().map(|g| -g).collect();
+    assert_eq!(got.student.logits, to_student);
+    assert!(got.student.nodes.is_empty());
+}
+
+fn some_batch(trainer: &mut Trainer) -> Batch {
+    let phase = Phase {
+        observe: true,
+        learn: true,
+    };
+    let noise = Random::new(3, 0).normal((4, 8)).unwrap();
+    trainer.forward(&noise, vec![1, 9, 1, 0], phase).unwrap()
+}
+
+#[test]
+fn a_gradient_within_the_student_reaches_what_lies_before_it() {
+    let mut trainer = Trainer::new(teacher(), config()).unwrap();
+    let batch = some_batch(&mut trainer);
+    let student = trainer.student.trained();
+    let is_relu = |node: &crate::graph::Node| matches!(node.op, Op::Relu);
+    let relu = student.nodes.iter().position(is_relu).unwrap();
+    let ids: Vec<usize> = student
+        .parameters()
+        .iter()
+        .map(|((id, _), _)| id.0)
+        .collect();
+    let value = batch.student.value(NodeId(relu)).unwrap();
+    let gradient = NetworkGradient {
+        logits: vec![0.0; 40],
+        nodes: [(NodeId(relu), value.ones_like().unwrap())].into(),
+    };
+    let gradients = trainer
+        .student_gradients(&batch.student, &gradient)
+        .unwrap();
+    for (node, gradient) in ids.into_iter().zip(gradients) {
+        let moves = flat(&gradient).iter().any(|&g| g != 0.0);
+        assert_eq!(moves, node < relu, "node {node}");
+    }
+}
+
+/// Turns images into their negatives.
+#[derive(Debug)]
+struct Negative;
+
+impl ImageFilter for Negative {
+    fn forward(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(images.neg()?)
+    }
+
+    fn backward(&self, _: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        Ok(grad.neg()?)
+    }
+}
+
+#[test]
+fn networks_see_filtered_images_and_the_generator_their_gradient() {
+    let trainer = Trainer::new(teacher(), config()).unwrap();
+    let mut trainer = trainer.with_image_filter(Arc::new(Negative));
+    let batch = some_batch(&mut trainer);
+    let negative = batch.generated.image().neg().unwrap();
+    assert_eq!(flat(&batch.images), flat(&negative));
+    let seen = trainer.teacher.forward(&negative).unwrap();
+    assert_eq!(flat(batch.teacher.output()), flat(seen.output()));
+
+    let (_, filtered) = trainer.generator_gradients(&batch).unwrap();
+    trainer.filter = None;
+    let (_, plain) = trainer.generator_gradients(&batch).unwrap();
+    for (filtered, plain) in filtered.iter().zip(&plain) {
+        assert_eq!(flat(filtered), flat(&plain.neg().unwrap()));
+    }
+}
+
+/// Adds 1 to the bias of the last layer.
+#[derive(Debug)]
+struct Raise;
+
+impl Stage for Raise {
+    fn name(&self) -> &'static str {
+        "raise"
+    }
+
+    fn apply(&self, mut student: Student, material: &mut Material<'_>) -> Result<Student> {
+        assert_eq!(material.images.next_batch()?.labels.len(), config().batch);
+        student.update(|parameters| {
+            let bias = parameters.last_mut().unwrap();
+            **bias = (&**bias + 1.0)?;
+            Ok(())
+        })?;
+        Ok(student)
+    }
+}
+
+#[test]
+fn stages_change_what_comes_of_training_and_not_the_training() {
+    let mut trainer = Trainer::new(teacher(), config()).unwrap();
+    trainer.step().unwrap();
+    let bias = |network: &QuantizedGraph| {
+        let parameters = network.graph.parameters();
+        flat(parameters.last().unwrap().1)
+    };
+    let before = bias(&trainer.quantized_graph().unwrap());
+    let stages: [Box<dyn Stage>; 2] = [Box::new(Raise), Box::new(Raise)];
+    let finished = trainer.finish(&stages, &AtomicBool::new(false)).unwrap();
+    let raised: Vec<f32> = before.iter().map(|b| b + 1.0 + 1.0).collect();
+    assert_eq!(bias(&finished), raised);
+    assert_eq!(bias(&trainer.quantized_graph().unwrap()), before);
 }
 
 #[test]

@@ -1,5 +1,12 @@
-use super::*;
+use candle_core::Tensor;
+
+use super::{
+    iteration::{Batch, Phase},
+    *,
+};
 use crate::dfq::golden::{Golden, assert_close, assert_norm, flat, norm_distance};
+use crate::dfq::losses::Logits;
+use crate::dfq::methods::NetworkGradient;
 
 const FROZEN: Phase = Phase {
     observe: false,
@@ -202,12 +209,12 @@ fn student_step_matches_golden() {
     freeze_ranges(&mut trainer, &golden);
     let batch = forward_like_golden(&mut trainer, &golden, 0, FROZEN);
 
-    let difference = logits(&batch.teacher).unwrap();
-    let difference = difference.minus(&logits(&batch.student).unwrap());
+    let difference = Logits::of(&batch.teacher).unwrap();
+    let difference = difference.minus(&Logits::of(&batch.student).unwrap());
     let loss = difference.negative_entropy(20.0);
-    let to_student: Vec<f64> = loss.gradient.iter().map(|g| -g).collect();
+    let to_student = loss.gradient.iter().map(|g| -g).collect();
     let gradients = trainer
-        .student_gradients(&batch.student, &to_student)
+        .student_gradients(&batch.student, &NetworkGradient::of_logits(to_student))
         .unwrap();
     let parameters = student_parameters(&trainer);
     assert_eq!(gradients.len(), parameters.len());
