@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use lowbit_host::data::Source;
 use lowbit_host::dfq::config::{Bits, Config, Preset};
+use lowbit_host::dfq::methods::{Method, Part};
 
 use super::Context;
 use super::failure::{Failure, Outcome};
@@ -53,6 +54,12 @@ pub(crate) struct Settings {
     /// Settings of a training schedule: cifar10, cifar100 or shapes
     #[arg(long, default_value = "cifar10")]
     preset: Preset,
+    /// adadfq, or one of the methods that it is compared with: gdfq
+    #[arg(long, default_value_t)]
+    method: Method,
+    /// Leave out a part of AdaDFQ's loss of the generator: l_ds, l_as or margin; may be repeated
+    #[arg(long, value_name = "PART")]
+    without: Vec<Part>,
     /// Passes of `--iterations` steps each, warm-up included
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
@@ -79,9 +86,10 @@ pub(crate) struct Settings {
 
 impl Settings {
     fn config(&self) -> Config {
-        let preset = self.preset.config();
+        let preset = self.preset.config_for(self.method);
         Config {
             bits: self.bits,
+            without: self.without.clone(),
             epochs: self.epochs.unwrap_or(preset.epochs),
             iterations: self.iterations.unwrap_or(preset.iterations),
             warmup_epochs: self.warmup_epochs.unwrap_or(preset.warmup_epochs),

@@ -10,7 +10,8 @@ use indicatif::ProgressBar;
 use lowbit_host::data::Dataset;
 use lowbit_host::dfq::files::Archive;
 use lowbit_host::dfq::{
-    Config, Epoch, Evaluation, FakeQuantized, Iteration, Outcome, RunDirectory, Trainer, Watcher,
+    Config, Epoch, Evaluation, FakeQuantized, Iteration, Method, Outcome, RunDirectory, Trainer,
+    Watcher,
 };
 use lowbit_host::graph::{Graph, QuantizedGraph};
 use lowbit_host::report::write_curves;
@@ -52,6 +53,7 @@ pub(crate) struct Report {
     pub(crate) run: String,
     pub(crate) network: String,
     pub(crate) bits: String,
+    pub(crate) method: Method,
     pub(crate) epochs: usize,
     pub(crate) iterations: usize,
     pub(crate) float_top1: Option<f64>,
@@ -81,7 +83,7 @@ impl fmt::Display for Report {
         let accuracies = [
             ("float", self.float_top1),
             ("naive", self.naive_top1),
-            ("AdaDFQ", self.quantized_top1),
+            (self.method.title(), self.quantized_top1),
         ];
         rows.extend(
             accuracies
@@ -129,6 +131,7 @@ pub(crate) fn quantize(context: &Context, plan: &Plan<'_>, out: &Path) -> Result
         run: out.display().to_string(),
         network: plan.teacher.name.clone(),
         bits: plan.config.bits.to_string(),
+        method: plan.config.method,
         epochs: plan.config.epochs,
         iterations: history.iterations(),
         float_top1,

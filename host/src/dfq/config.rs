@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Method, Result, losses::Balance, observer::StartCorrection};
+use super::{Error, Method, Result, losses::Balance, methods::Part, observer::StartCorrection};
 
 /// Bit widths of the student, written `w4a4`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +94,10 @@ pub struct Config {
     pub alpha_as: f64,
     /// Weight of both cross entropies together.
     pub beta: f64,
+    /// Parts of AdaDFQ's loss of the generator that are left out.
+    pub without: Vec<Part>,
+    /// Weight of the divergence in GDFQ's loss of the student.
+    pub alpha: f64,
     /// Weight of the loss on BatchNorm statistics.
     pub gamma: f64,
     /// Temperature of the student's loss.
@@ -129,6 +133,8 @@ impl Default for Config {
             alpha_ds: 0.2,
             alpha_as: 0.1,
             beta: 1.0,
+            without: Vec::new(),
+            alpha: 1.0,
             gamma: 1.0,
             temperature: 20.0,
             seed: 0,
@@ -178,6 +184,21 @@ impl Preset {
                 learning_rate_steps: vec![14],
                 ..Config::default()
             },
+        }
+    }
+}
+
+impl Preset {
+    /// Its settings for `method`, which may bring some of its own.
+    #[must_use]
+    pub fn config_for(self, method: Method) -> Config {
+        let config = method.settings(self.config());
+        match (self, method) {
+            (Self::Cifar10 | Self::Cifar100, Method::Gdfq) => Config {
+                batch: 200,
+                ..config
+            },
+            _ => config,
         }
     }
 }
@@ -250,6 +271,7 @@ impl Config {
                 not_negative(self.alpha_as),
                 "0 or a positive number",
             ),
+            ("alpha", not_negative(self.alpha), "0 or a positive number"),
             ("beta", not_negative(self.beta), "0 or a positive number"),
             ("gamma", not_negative(self.gamma), "0 or a positive number"),
             (
@@ -258,10 +280,16 @@ impl Config {
                 "a positive number",
             ),
         ];
-        match checks.into_iter().find(|(_, fine, _)| !fine) {
-            Some((name, _, expected)) => Err(Error::Setting { name, expected }),
-            None => Ok(()),
+        if let Some((name, _, expected)) = checks.into_iter().find(|(_, fine, _)| !fine) {
+            return Err(Error::Setting { name, expected });
         }
+        if self.method != Method::Adadfq && !self.without.is_empty() {
+            return Err(Error::Unused {
+                name: "without",
+                method: self.method,
+            });
+        }
+        Ok(())
     }
 
     /// How the activation ranges follow the batches.
@@ -274,15 +302,23 @@ impl Config {
         }
     }
 
-    /// Bounds and weights of the generator's losses on logits.
+    /// Bounds and weights of the generator's losses on logits, without the parts left out.
     #[must_use]
     pub fn balance(&self) -> Balance {
+        let unless = |part, weight| {
+            if self.without.contains(&part) {
+                0.0
+            } else {
+                weight
+            }
+        };
         Balance {
             lambda_l: self.lambda_l,
             lambda_u: self.lambda_u,
-            alpha_ds: self.alpha_ds,
-            alpha_as: self.alpha_as,
+            alpha_ds: unless(Part::LDs, self.alpha_ds),
+            alpha_as: unless(Part::LAs, self.alpha_as),
             beta: self.beta,
+            margin: unless(Part::Margin, 1.0),
         }
     }
 }
@@ -305,10 +341,14 @@ mod tests {
     #[test]
     fn every_preset_is_valid_and_survives_toml() {
         for preset in Preset::ALL {
-            let config = preset.config();
-            config.check().unwrap();
-            let text = toml::to_string(&config).unwrap();
-            assert_eq!(toml::from_str::<Config>(&text).unwrap(), config);
+            for method in Method::ALL {
+                let config = preset.config_for(method);
+                config.check().unwrap();
+                let text = toml::to_string(&config).unwrap();
+                assert_eq!(toml::from_str::<Config>(&text).unwrap(), config);
+                assert_eq!(config.method, method);
+            }
+            assert_eq!(preset.config_for(Method::Adadfq), preset.config());
             assert_eq!(preset.name().parse::<Preset>().unwrap(), preset);
         }
     }
@@ -323,6 +363,36 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("w9a9"), "{error}");
+    }
+
+    #[test]
+    fn parts_are_left_out_of_adadfq_only() {
+        let config: Config = toml::from_str("without = [\"l_ds\", \"margin\"]").unwrap();
+        config.check().unwrap();
+        let balance = config.balance();
+        assert_eq!(
+            (balance.alpha_ds, balance.alpha_as, balance.margin),
+            (0.0, 0.1, 0.0)
+        );
+        let other = Config {
+            method: Method::Gdfq,
+            ..config
+        };
+        let error = other.check().unwrap_err().to_string();
+        assert!(
+            error.contains("`without`") && error.contains("`gdfq`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn gdfq_brings_the_settings_of_its_paper() {
+        let config = Preset::Cifar10.config_for(Method::Gdfq);
+        assert_eq!((config.batch, config.gamma, config.alpha), (200, 0.1, 1.0));
+        assert_eq!(
+            Preset::Shapes.config_for(Method::Gdfq).batch,
+            Preset::Shapes.config().batch
+        );
     }
 
     #[test]

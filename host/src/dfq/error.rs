@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::Method;
 use crate::{graph::NodeId, nn};
 
 /// Result of this module.
@@ -31,6 +32,22 @@ pub enum Error {
         name: String,
         /// What there is.
         known: String,
+    },
+    /// A name that no part of the generator's loss has.
+    #[error("there is no part `{name}` to leave out, the parts are {known}")]
+    Part {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// A setting that the method has no use for.
+    #[error("setting `{name}` has no place in the method `{method}`")]
+    Unused {
+        /// Its name in the configuration.
+        name: &'static str,
+        /// The method.
+        method: Method,
     },
     /// A setting outside its range.
     #[error("setting `{name}` has to be {expected}")]

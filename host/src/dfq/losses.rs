@@ -51,6 +51,14 @@ impl Logits {
         Ok(Self::new(output.dim(1)?, &values))
     }
 
+    /// The same but for one number, moved by `step`.
+    #[cfg(test)]
+    pub(super) fn moved(&self, index: usize, step: f64) -> Self {
+        let mut moved = self.clone();
+        moved.values[index] += step;
+        moved
+    }
+
     /// Numbers in all rows.
     pub(super) fn len(&self) -> usize {
         self.values.len()
@@ -289,9 +297,11 @@ pub struct Balance {
     pub alpha_as: f64,
     /// Weight of both cross entropies together.
     pub beta: f64,
+    /// Weight of the bounds on the entropy, 1 in the paper.
+    pub margin: f64,
 }
 
-/// The generator's losses on logits, and the gradient of `marginal + beta * balance`.
+/// The generator's losses on logits, and the gradient of `margin * marginal + beta * balance`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AdaptabilityLoss {
     /// Keeps the entropy of the disagreement between its bounds.
@@ -312,8 +322,10 @@ impl Balance {
         let marginal = difference.marginal(self.lambda_l, self.lambda_u);
         let disagreement = difference.cross_entropy(labels);
         let agreement = teacher.plus(student).cross_entropy(labels);
-        let of_difference =
-            |i: usize| marginal.gradient[i] + self.beta * self.alpha_ds * disagreement.gradient[i];
+        let of_difference = |i: usize| {
+            self.margin * marginal.gradient[i]
+                + self.beta * self.alpha_ds * disagreement.gradient[i]
+        };
         let of_sum = |i: usize| self.beta * self.alpha_as * agreement.gradient[i];
         let all = 0..teacher.values.len();
         AdaptabilityLoss {
@@ -326,4 +338,4 @@ impl Balance {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

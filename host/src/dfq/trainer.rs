@@ -245,6 +245,8 @@ impl Trainer {
 }
 
 #[cfg(test)]
+mod method_tests;
+#[cfg(test)]
 mod run_tests;
 #[cfg(test)]
 mod tests;

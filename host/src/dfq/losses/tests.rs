@@ -31,6 +31,7 @@ impl<'a> Case<'a> {
                 alpha_ds: scalar("alpha_ds"),
                 alpha_as: scalar("alpha_as"),
                 beta: 1.0,
+                margin: 1.0,
             },
         }
     }
@@ -168,17 +169,22 @@ fn some_logits(seed: u64) -> Logits {
 
 /// Compares the gradient of `loss` at `logits` with central differences.
 fn check_gradient(name: &str, logits: &Logits, loss: impl Fn(&Logits) -> Loss) {
-    const STEP: f64 = 1e-5;
-    let moved = |index: usize, step: f64| {
-        let mut logits = logits.clone();
-        logits.values[index] += step;
-        loss(&logits).value
-    };
-    let indices = 0..logits.values.len();
-    let expected: Vec<f64> = indices
-        .map(|index| (moved(index, STEP) - moved(index, -STEP)) / (2.0 * STEP))
-        .collect();
+    let value = |logits: &Logits| loss(logits).value;
+    let expected = central_differences(logits, value);
     assert_close(name, &loss(logits).gradient, &expected, 1e-8, 1e-6);
+}
+
+/// The gradient of `value` at `logits`, nearly.
+pub(in crate::dfq) fn central_differences(
+    logits: &Logits,
+    value: impl Fn(&Logits) -> f64,
+) -> Vec<f64> {
+    const STEP: f64 = 1e-5;
+    let moved = |index, step| value(&logits.moved(index, step));
+    let indices = 0..logits.values.len();
+    indices
+        .map(|index| (moved(index, STEP) - moved(index, -STEP)) / (2.0 * STEP))
+        .collect()
 }
 
 #[test]

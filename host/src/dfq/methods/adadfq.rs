@@ -6,8 +6,51 @@
 //! L_Q = -T^2 mean H(softmax((zp - zq) / T))
 //! ```
 
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
 use super::{Game, GeneratorLoss, NetworkGradient, Passes, StudentLoss};
-use crate::dfq::{Config, Result, losses::Balance, objective::Objective};
+use crate::dfq::{Config, Error, Result, losses::Balance, objective::Objective};
+
+/// A part of the generator's loss that can be left out, to see what it brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// The cross entropy of the disagreement.
+    LDs,
+    /// The cross entropy of the agreement.
+    LAs,
+    /// The bounds of the entropy of the disagreement.
+    Margin,
+}
+
+impl Part {
+    /// Every part.
+    pub const ALL: [Self; 3] = [Self::LDs, Self::LAs, Self::Margin];
+
+    /// What the user calls it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LDs => "l_ds",
+            Self::LAs => "l_as",
+            Self::Margin => "margin",
+        }
+    }
+}
+
+impl FromStr for Part {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|part| part.name() == text);
+        found.ok_or_else(|| Error::Part {
+            name: text.to_owned(),
+            known: Self::ALL.map(Self::name).join(", "),
+        })
+    }
+}
 
 /// The paper's losses.
 #[derive(Debug, Clone)]
@@ -35,11 +78,11 @@ impl Game for Adadfq {
             passes.labels,
         );
         Ok(GeneratorLoss {
-            value: loss.marginal + self.balance.beta * loss.balance,
+            value: self.balance.margin * loss.marginal + self.balance.beta * loss.balance,
             marginal: loss.marginal,
             balance: loss.balance,
             teacher: NetworkGradient::of_logits(loss.teacher_gradient),
-            student: NetworkGradient::of_logits(loss.student_gradient),
+            student: Some(NetworkGradient::of_logits(loss.student_gradient)),
         })
     }
 

@@ -1,13 +1,15 @@
 //! Methods: what the generator and the student descend. Generator, quantizers and loop are shared.
 
 mod adadfq;
+mod gdfq;
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-pub use adadfq::Adadfq;
+pub use adadfq::{Adadfq, Part};
+pub use gdfq::Gdfq;
 
 use super::{Config, Error, Result, losses::Logits};
 use crate::{graph::NodeId, nn::executor::Forward};
@@ -19,17 +21,42 @@ pub enum Method {
     /// Adaptive data-free quantization (CVPR 2023).
     #[default]
     Adadfq,
+    /// Generative data-free quantization (ECCV 2020).
+    Gdfq,
 }
 
 impl Method {
     /// Every method.
-    pub const ALL: [Self; 1] = [Self::Adadfq];
+    pub const ALL: [Self; 2] = [Self::Adadfq, Self::Gdfq];
 
     /// What the user calls it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Adadfq => "adadfq",
+            Self::Gdfq => "gdfq",
+        }
+    }
+
+    /// What its authors call it.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Adadfq => "AdaDFQ",
+            Self::Gdfq => "GDFQ",
+        }
+    }
+
+    /// The settings of a preset, `config`, with those that the method itself brings.
+    #[must_use]
+    pub fn settings(self, config: Config) -> Config {
+        let config = Config {
+            method: self,
+            ..config
+        };
+        match self {
+            Self::Adadfq => config,
+            Self::Gdfq => Gdfq::settings(config),
         }
     }
 
@@ -38,6 +65,7 @@ impl Method {
     pub fn game(self, config: &Config) -> Arc<dyn Game> {
         match self {
             Self::Adadfq => Arc::new(Adadfq::new(config)),
+            Self::Gdfq => Arc::new(Gdfq::new(config)),
         }
     }
 }
@@ -113,8 +141,8 @@ pub struct GeneratorLoss {
     pub balance: f64,
     /// Gradient of `value`.
     pub teacher: NetworkGradient,
-    /// Gradient of `value`.
-    pub student: NetworkGradient,
+    /// Gradient of `value`, `None` if it does not depend on the student.
+    pub student: Option<NetworkGradient>,
 }
 
 /// The student's loss.

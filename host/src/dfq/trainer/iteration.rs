@@ -119,10 +119,14 @@ impl Trainer {
             self.teacher
                 .image_gradient(&batch.teacher, &loss.teacher, statistics_gradient)
         })?;
-        let through_student = debug_span!("student_backward_images")
-            .in_scope(|| self.student.image_gradient(&batch.student, &loss.student))?;
+        let mut gradient = match &loss.student {
+            Some(of_student) => {
+                let _span = debug_span!("student_backward_images").entered();
+                (through_teacher + self.student.image_gradient(&batch.student, of_student)?)?
+            }
+            None => through_teacher,
+        };
         let _span = debug_span!("generator_backward").entered();
-        let mut gradient = (through_teacher + through_student)?;
         if let Some(filter) = &self.filter {
             gradient = filter.backward(batch.generated.image(), &gradient)?;
         }

@@ -4,20 +4,14 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 
-use super::{iteration::Phase, *};
+use super::{method_tests::some_batch, *};
 use crate::{
-    dfq::{
-        Unwatched,
-        files::Archive,
-        golden::flat,
-        methods::{NetworkGradient, Passes},
-        trainer::iteration::Batch,
-    },
+    dfq::{Unwatched, files::Archive, golden::flat, methods::NetworkGradient},
     graph::{NodeId, Normalization, Op},
     zoo::{self, RandomParameters},
 };
 
-fn teacher() -> Graph {
+pub(super) fn teacher() -> Graph {
     let normalization = Normalization {
         mean: vec![0.4, 0.5, 0.6],
         std: vec![0.2, 0.25, 0.3],
@@ -29,7 +23,7 @@ fn teacher() -> Graph {
 }
 
 /// Epoch 0 observes only, epoch 1 observes and learns, epoch 2 learns with frozen ranges.
-fn config() -> Config {
+pub(super) fn config() -> Config {
     Config {
         epochs: 3,
         warmup_epochs: 1,
@@ -94,47 +88,6 @@ fn the_same_seed_gives_the_same_networks_and_another_one_others() {
     let first = train(1);
     assert_eq!(first, train(1));
     assert_ne!(first, train(2));
-}
-
-/// The published losses, put together once more from [`losses`](crate::dfq::losses).
-#[test]
-fn adadfq_descends_exactly_the_published_losses() {
-    let mut trainer = Trainer::new(teacher(), config()).unwrap();
-    for _ in 0..2 {
-        trainer.step().unwrap();
-    }
-    let batch = some_batch(&mut trainer);
-    let passes = Passes::new(&batch.labels, &batch.teacher, &batch.student).unwrap();
-    let (teacher, student) = (&passes.teacher_logits, &passes.student_logits);
-
-    let got = trainer.game.generator_loss(&passes).unwrap();
-    let expected = config().balance().loss(teacher, student, &batch.labels);
-    let value = expected.marginal + config().beta * expected.balance;
-    assert_eq!(
-        [got.value, got.marginal, got.balance],
-        [value, expected.marginal, expected.balance]
-    );
-    assert_eq!(got.teacher.logits, expected.teacher_gradient);
-    assert_eq!(got.student.logits, expected.student_gradient);
-    assert!(got.teacher.nodes.is_empty() && got.student.nodes.is_empty());
-
-    let got = trainer.game.student_loss(&passes).unwrap();
-    let expected = teacher
-        .minus(student)
-        .negative_entropy(config().temperature);
-    assert_eq!(got.value, expected.value);
-    let to_student: Vec<f64> = expected.gradient.iter().map(|g| -g).collect();
-    assert_eq!(got.student.logits, to_student);
-    assert!(got.student.nodes.is_empty());
-}
-
-fn some_batch(trainer: &mut Trainer) -> Batch {
-    let phase = Phase {
-        observe: true,
-        learn: true,
-    };
-    let noise = Random::new(3, 0).normal((4, 8)).unwrap();
-    trainer.forward(&noise, vec![1, 9, 1, 0], phase).unwrap()
 }
 
 #[test]
