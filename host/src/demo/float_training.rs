@@ -130,7 +130,7 @@ fn train_step(
         parameters: true,
     };
     let gradients = backward(graph, &pass, &gradient, wanted, &ExtraGradients::default())?;
-    for statistics in pass.batch_norm_inputs() {
+    for statistics in pass.batch_norm_inputs()? {
         follow(
             graph,
             statistics.node,

@@ -5,6 +5,9 @@
 //! ```
 //! over the `L` BatchNorm nodes of the teacher, with the biased variance of the batch.
 
+use candle_core::{Device, Tensor};
+
+use super::Result;
 use crate::nn::executor::ChannelGradient;
 
 /// Statistics of one BatchNorm input beside those of the training data, one number per channel.
@@ -23,8 +26,13 @@ pub struct LayerStatistics<'a> {
 }
 
 /// The loss, and the gradient of `weight` times the loss with respect to every layer's input.
-#[must_use]
-pub fn batch_norm_loss(layers: &[LayerStatistics<'_>], weight: f64) -> (f64, Vec<ChannelGradient>) {
+///
+/// # Errors
+/// If a tensor cannot be made.
+pub fn batch_norm_loss(
+    layers: &[LayerStatistics<'_>],
+    weight: f64,
+) -> Result<(f64, Vec<ChannelGradient>)> {
     let per_layer = 1.0 / layers.len() as f64;
     let value = layers
         .iter()
@@ -33,8 +41,8 @@ pub fn batch_norm_loss(layers: &[LayerStatistics<'_>], weight: f64) -> (f64, Vec
     let gradients = layers
         .iter()
         .map(|layer| layer_gradient(layer, weight * per_layer))
-        .collect();
-    (value, gradients)
+        .collect::<Result<_>>()?;
+    Ok((value, gradients))
 }
 
 fn layer_loss(layer: &LayerStatistics<'_>) -> f64 {
@@ -47,10 +55,10 @@ fn mean_square_difference(a: &[f32], b: &[f32]) -> f64 {
     squares.sum::<f64>() / a.len() as f64
 }
 
-fn layer_gradient(layer: &LayerStatistics<'_>, weight: f64) -> ChannelGradient {
+fn layer_gradient(layer: &LayerStatistics<'_>, weight: f64) -> Result<ChannelGradient> {
     let channels = layer.mean.len();
     let factor = weight / (channels * layer.values_per_channel) as f64;
-    let (offset, slope) = (0..channels)
+    let (offset, slope): (Vec<f32>, Vec<f32>) = (0..channels)
         .map(|c| {
             let of_mean = 2.0 * difference(layer.mean[c], layer.running_mean[c]);
             let of_var = 4.0 * difference(layer.var[c], layer.running_var[c]);
@@ -58,7 +66,10 @@ fn layer_gradient(layer: &LayerStatistics<'_>, weight: f64) -> ChannelGradient {
             (offset as f32, (factor * of_var) as f32)
         })
         .unzip();
-    ChannelGradient { offset, slope }
+    Ok(ChannelGradient {
+        offset: Tensor::from_vec(offset, channels, &Device::Cpu)?,
+        slope: Tensor::from_vec(slope, channels, &Device::Cpu)?,
+    })
 }
 
 fn difference(a: f32, b: f32) -> f64 {
@@ -68,7 +79,7 @@ fn difference(a: f32, b: f32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dfq::golden::{Golden, assert_close, assert_norm};
+    use crate::dfq::golden::{Golden, assert_close, assert_norm, flat};
 
     #[test]
     fn loss_and_gradient_match_golden() {
@@ -92,19 +103,19 @@ mod tests {
             })
             .collect();
 
-        let (value, gradients) = batch_norm_loss(&layers, 1.0);
+        let (value, gradients) = batch_norm_loss(&layers, 1.0).unwrap();
         assert_close("bns.loss", &[value], &golden.f32("bns.loss"), 0.0, 1e-5);
         for (layer, gradient) in gradients.iter().enumerate() {
             let channels = mean[layer].len();
+            let (offset, slope) = (flat(&gradient.offset), flat(&gradient.slope));
             let plane = inputs[layer].len() / (4 * channels);
             let got: Vec<f32> = inputs[layer]
                 .chunks(plane)
                 .enumerate()
                 .flat_map(|(index, plane)| {
                     let c = index % channels;
-                    plane
-                        .iter()
-                        .map(move |x| gradient.offset[c] + gradient.slope[c] * x)
+                    let (offset, slope) = (offset[c], slope[c]);
+                    plane.iter().map(move |x| offset + slope * x)
                 })
                 .collect();
             let key = key(layer, "grad_x");

@@ -62,13 +62,15 @@ impl Teacher {
 
     /// Distance of the statistics of `forward` from those of the training data, and the gradient of
     /// `weight` times that.
-    #[must_use]
+    ///
+    /// # Errors
+    /// If a tensor cannot be made.
     pub fn statistics_loss(
         &self,
         forward: &Forward,
         weight: f64,
-    ) -> (f64, BTreeMap<NodeId, ChannelGradient>) {
-        let inputs = forward.batch_norm_inputs();
+    ) -> Result<(f64, BTreeMap<NodeId, ChannelGradient>)> {
+        let inputs = forward.batch_norm_inputs()?;
         let layers: Vec<LayerStatistics<'_>> = inputs
             .iter()
             .zip(&self.running)
@@ -80,9 +82,9 @@ impl Teacher {
                 values_per_channel: self.values_per_channel(forward, input),
             })
             .collect();
-        let (value, gradients) = batch_norm_loss(&layers, weight);
+        let (value, gradients) = batch_norm_loss(&layers, weight)?;
         let nodes = inputs.iter().map(|input| input.node);
-        (value, nodes.zip(gradients).collect())
+        Ok((value, nodes.zip(gradients).collect()))
     }
 
     /// Values per channel in what a BatchNorm node read; 0 if `forward` did not keep it.

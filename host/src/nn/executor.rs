@@ -89,14 +89,24 @@ impl Forward {
         self.values.get(node.0)?.as_ref()
     }
 
-    /// Statistics of the inputs of all BatchNorm nodes, in the order of the nodes; empty unless
+    /// Statistics of the inputs of all BatchNorm nodes, where the pass computed them; empty unless
     /// they were recorded or used.
     #[must_use]
-    pub fn batch_norm_inputs(&self) -> Vec<BatchNormInput> {
-        let entry = |(&node, moments): (&NodeId, &BatchMoments)| BatchNormInput {
-            node,
-            mean: moments.mean.clone(),
-            var: moments.var.clone(),
+    pub fn batch_moments(&self) -> &BTreeMap<NodeId, BatchMoments> {
+        &self.moments
+    }
+
+    /// The figures of [`Forward::batch_moments`], in the order of the nodes.
+    ///
+    /// # Errors
+    /// If they cannot be copied to main memory.
+    pub fn batch_norm_inputs(&self) -> Result<Vec<BatchNormInput>> {
+        let entry = |(&node, moments): (&NodeId, &BatchMoments)| {
+            Ok(BatchNormInput {
+                node,
+                mean: moments.mean.to_vec1()?,
+                var: moments.var.to_vec1()?,
+            })
         };
         self.moments.iter().map(entry).collect()
     }
@@ -114,12 +124,12 @@ pub struct Wanted {
 /// A gradient at a BatchNorm node's input beside the one that comes through the node:
 /// `offset[c] + slope[c] * x` for every element `x` of channel `c`. Any loss on the mean and the
 /// variance of that input has this form.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct ChannelGradient {
-    /// Constant part per channel.
-    pub offset: Vec<f32>,
-    /// Factor per channel.
-    pub slope: Vec<f32>,
+    /// Constant part, `[channels]`.
+    pub offset: Tensor,
+    /// Factor, `[channels]`.
+    pub slope: Tensor,
 }
 
 /// Gradients that losses add within a network, beside the one of its output.

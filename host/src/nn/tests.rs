@@ -441,8 +441,8 @@ fn extra_gradient_is_added_at_the_input_of_its_layer() {
     let pass = forward(&network, &input, options(BatchStatistics::Running), &mut ()).unwrap();
     let zeros = pass.output().zeros_like().unwrap();
     let extra = ChannelGradient {
-        offset: vec![0.5, -1.0],
-        slope: vec![2.0, 0.25],
+        offset: Tensor::new(&[0.5f32, -1.0], &Device::Cpu).unwrap(),
+        slope: Tensor::new(&[2.0f32, 0.25], &Device::Cpu).unwrap(),
     };
     let wanted = Wanted {
         input: true,
@@ -605,7 +605,7 @@ fn moments_are_those_of_the_batch() {
     let network = graph([1, 1, 2], vec![(Op::BatchNorm(norm(1, true)), vec![0])]);
     let input = Tensor::new(&[[[[1f32, 2.0]]], [[[3.0, 6.0]]]], &Device::Cpu).unwrap();
     let pass = forward(&network, &input, options(BatchStatistics::Running), &mut ()).unwrap();
-    let found = &pass.batch_norm_inputs()[0];
+    let found = &pass.batch_norm_inputs().unwrap()[0];
     assert_eq!((found.mean[0], found.var[0]), (3.0, 3.5));
 }
 

@@ -84,7 +84,7 @@ fn calibrate(graph: &mut Graph, sites: &[NodeId]) -> Vec<Option<ActivationRange>
         let (min, max) = (scalar(value.min_all()), scalar(value.max_all()));
         ranges[site.0] = Some(ActivationRange { bits: 8, min, max });
     }
-    for moments in pass.batch_norm_inputs() {
+    for moments in pass.batch_norm_inputs().unwrap() {
         if let Op::BatchNorm(norm) = &mut graph.nodes[moments.node.0].op {
             let channels = moments.mean.len();
             norm.running_mean = Tensor::from_vec(moments.mean, channels, &Device::Cpu).unwrap();

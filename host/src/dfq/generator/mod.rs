@@ -220,7 +220,7 @@ mod tests {
         let stages = generator.stages.iter().zip(&generated.passes);
         stages
             .flat_map(|(stage, pass)| {
-                let inputs = pass.forward.batch_norm_inputs().into_iter();
+                let inputs = pass.forward.batch_norm_inputs().unwrap().into_iter();
                 inputs.map(|input| (stage.graph.nodes[input.node.0].name.clone(), input))
             })
             .collect()

@@ -106,7 +106,7 @@ impl Trainer {
         let loss = self.game.generator_loss(&passes)?;
         let (statistics, statistics_gradient) = self
             .teacher
-            .statistics_loss(&batch.teacher, self.config.gamma);
+            .statistics_loss(&batch.teacher, self.config.gamma)?;
         let losses = Losses {
             marginal: loss.marginal,
             balance: loss.balance,

@@ -126,7 +126,7 @@ fn passes_and_losses_match_golden() {
     ] {
         assert_close(key, &flat(got), &golden.f32(key), atol, 1e-5);
     }
-    let norms = batch.teacher.batch_norm_inputs();
+    let norms = batch.teacher.batch_norm_inputs().unwrap();
     assert_eq!(norms.len(), 9);
     for (index, input) in norms.iter().enumerate() {
         for (part, got) in [("mean", &input.mean), ("var", &input.var)] {

@@ -10,12 +10,12 @@ use crate::nn::values::{tensor, values};
 use crate::nn::{Error, Result};
 
 /// Mean and biased variance per channel over batch, rows and columns.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct BatchMoments {
-    /// Mean.
-    pub mean: Vec<f32>,
-    /// Variance.
-    pub var: Vec<f32>,
+    /// `[channels]`.
+    pub mean: Tensor,
+    /// `[channels]`.
+    pub var: Tensor,
 }
 
 /// Batch, channels and elements per channel and image.
@@ -83,7 +83,7 @@ pub fn moments(input: &Tensor, channels: usize) -> Result<BatchMoments> {
     let planes = Planes::of(input, channels)?;
     let x = values(input)?;
     let x: &[f32] = &x;
-    let (mean, var) = (0..channels)
+    let (mean, var): (Vec<_>, Vec<_>) = (0..channels)
         .into_par_iter()
         .map(|channel| {
             let total = planes.channel(x, channel).map(sum).sum::<f32>();
@@ -94,7 +94,10 @@ pub fn moments(input: &Tensor, channels: usize) -> Result<BatchMoments> {
             (mean, squares.sum::<f32>() / planes.per_channel())
         })
         .unzip();
-    Ok(BatchMoments { mean, var })
+    Ok(BatchMoments {
+        mean: tensor(mean, &[channels])?,
+        var: tensor(var, &[channels])?,
+    })
 }
 
 /// `1 / sqrt(variance + eps)` per channel.
@@ -122,13 +125,11 @@ pub fn channels(norm: &BatchNorm) -> Result<usize> {
 
 /// Mean and variance to normalise with: those of the batch if given, the stored ones otherwise.
 fn statistics(norm: &BatchNorm, batch: Option<&BatchMoments>) -> Result<(Vec<f32>, Vec<f32>)> {
-    match batch {
-        Some(moments) => Ok((moments.mean.clone(), moments.var.clone())),
-        None => Ok((
-            values(&norm.running_mean)?.to_vec(),
-            values(&norm.running_var)?.to_vec(),
-        )),
-    }
+    let (mean, var) = match batch {
+        Some(moments) => (&moments.mean, &moments.var),
+        None => (&norm.running_mean, &norm.running_var),
+    };
+    Ok((values(mean)?.to_vec(), values(var)?.to_vec()))
 }
 
 /// Normalises with `batch` moments if given, with the stored ones otherwise.
@@ -234,6 +235,9 @@ pub fn backward(
             .transpose()?;
     }
     if wanted.input {
+        let extra = extra
+            .map(|extra| Ok::<_, Error>((values(&extra.slope)?, values(&extra.offset)?)))
+            .transpose()?;
         // Per channel the gradient is `scale * g + slope * x + offset`.
         let coefficients = (0..channels).map(|channel| {
             let scale = gamma[channel] * inverse[channel];
@@ -243,9 +247,9 @@ pub fn backward(
                 slope = -scale * inverse[channel] * product / planes.per_channel();
                 offset = -scale * plain / planes.per_channel() - slope * mean[channel];
             }
-            if let Some(extra) = extra {
-                slope += extra.slope[channel];
-                offset += extra.offset[channel];
+            if let Some((extra_slope, extra_offset)) = &extra {
+                slope += extra_slope[channel];
+                offset += extra_offset[channel];
             }
             (scale, slope, offset)
         });
