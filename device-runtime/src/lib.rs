@@ -8,6 +8,7 @@
 //! | [`arithmetic`] | requantization, rounding, saturation, sub-byte codes | layers |
 //! | [`kernels`] | one file per operator | files, boards |
 //! | [`engine`] | a program over one caller-owned arena | transports |
+//! | [`calibration`] | integer statistics, new parameters, the record, acceptance | where records are stored |
 //! | [`protocol`] | requests, responses, framing | the link |
 //! | [`service`] | a board's command loop | which board |
 #![cfg_attr(not(test), no_std)]
@@ -21,6 +22,7 @@ extern crate std;
 extern crate alloc;
 
 pub mod arithmetic;
+pub mod calibration;
 pub mod engine;
 pub mod format;
 pub mod kernels;
