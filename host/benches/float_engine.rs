@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use lowbit_host::graph::{
-    BatchNorm, Conv2d, Graph, Linear, Node, NodeId, Normalization, Op, Padding,
+    BatchNorm, Conv2d, Graph, Linear, Node, NodeId, Normalization, Op, Padding, Placement,
 };
 use lowbit_host::nn::Result;
 use lowbit_host::nn::executor::{
@@ -209,6 +209,7 @@ impl Builder {
             },
             classes: 10,
             nodes: self.0,
+            placement: Placement::default(),
         }
     }
 }

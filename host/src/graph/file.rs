@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::tensor_file::{self, TensorFile};
 use super::{
     ActivationRange, BatchNorm, Conv2d, Graph, Linear, Node, NodeId, Normalization, Op, Padding,
-    QuantizedGraph, ShapeError, infer_shapes,
+    Placement, QuantizedGraph, ShapeError, infer_shapes,
 };
 
 /// Where the metadata has the operators.
@@ -316,6 +316,7 @@ fn load(path: &Path) -> Result<(Graph, Option<Quantization>), FileError> {
         normalization: description.normalization,
         classes: description.classes,
         nodes,
+        placement: Placement::default(),
     };
     infer_shapes(&graph).map_err(|source| FileError::Shapes {
         path: path.to_owned(),

@@ -4,6 +4,7 @@
 mod file;
 mod normalization;
 mod parameters;
+mod placement;
 mod shapes;
 pub mod tensor_file;
 
@@ -12,6 +13,7 @@ use candle_core::Tensor;
 pub use file::FileError;
 pub use normalization::{Normalization, UnknownNormalization};
 pub use parameters::ParameterName;
+pub use placement::{Operators, Placement, Precision};
 pub use shapes::{Shape, ShapeError, infer_shapes, macs};
 
 /// Index of a node in [`Graph::nodes`].
@@ -175,6 +177,8 @@ pub struct Graph {
     pub classes: usize,
     /// The operators.
     pub nodes: Vec<Node>,
+    /// Where it is computed.
+    pub placement: Placement,
 }
 
 /// Width and frozen range of the quantizer behind a node.

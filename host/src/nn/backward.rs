@@ -2,11 +2,12 @@
 
 use candle_core::Tensor;
 
+use super::composed;
 use super::executor::{BatchStatistics, ExtraGradients, Forward, Gradients, Wanted};
 use super::forward::windows;
 use super::ops::{activation, batch_norm, conv2d, linear, pool, resample};
 use super::{Error, Result};
-use crate::graph::{Graph, Node, NodeId, Op, Padding, ParameterName};
+use crate::graph::{Graph, Node, NodeId, Op, Operators, Padding, ParameterName};
 
 /// Gradients of `sum(grad_output * output)` plus what `extra` adds within the network.
 ///
@@ -38,7 +39,13 @@ pub fn backward(
         let Some(gradient) = walk.gradient(NodeId(index)).map_err(named)? else {
             continue;
         };
-        walk.node(NodeId(index), &gradient).map_err(named)?;
+        let done = match graph.placement.operators {
+            Operators::Tuned => walk.node(NodeId(index), &gradient),
+            Operators::Composed(precision) => {
+                composed::backward_node(&mut walk, NodeId(index), &gradient, precision)
+            }
+        };
+        done.map_err(named)?;
     }
     Ok(walk.gradients)
 }
@@ -58,24 +65,25 @@ fn needed(graph: &Graph, wanted: Wanted) -> Vec<bool> {
 }
 
 impl Forward {
-    fn read(&self, node: &Node) -> Result<&Tensor> {
+    pub(super) fn read(&self, node: &Node) -> Result<&Tensor> {
         let input = node.inputs.first().ok_or(Error::NotKept)?;
         self.value(*input).ok_or(Error::NotKept)
     }
 
-    fn weight(&self, id: NodeId) -> Result<&Tensor> {
+    pub(super) fn weight(&self, id: NodeId) -> Result<&Tensor> {
         self.weights.get(&id).ok_or(Error::NotKept)
     }
 }
 
-struct Walk<'a> {
-    graph: &'a Graph,
-    forward: &'a Forward,
-    wanted: Wanted,
-    extra: &'a ExtraGradients,
-    needed: Vec<bool>,
+/// How far a backward pass has come.
+pub(super) struct Walk<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) forward: &'a Forward,
+    pub(super) wanted: Wanted,
+    pub(super) extra: &'a ExtraGradients,
+    pub(super) needed: Vec<bool>,
     pending: Vec<Option<Tensor>>,
-    gradients: Gradients,
+    pub(super) gradients: Gradients,
 }
 
 impl Walk<'_> {
@@ -91,17 +99,14 @@ impl Walk<'_> {
             return Err(Error::shape("extra gradient", expected, extra.dims()));
         }
         Ok(Some(match arrived {
-            Some(arrived) => activation::add(&arrived, extra)?,
+            Some(arrived) => self.add(&arrived, extra)?,
             None => extra.clone(),
         }))
     }
 
     fn node(&mut self, id: NodeId, gradient: &Tensor) -> Result<()> {
         let (node, forward) = (&self.graph.nodes[id.0], self.forward);
-        let input_needed = node
-            .inputs
-            .first()
-            .is_some_and(|input| self.needed[input.0]);
+        let input_needed = self.input_needed(node);
         match &node.op {
             Op::Input => {
                 if self.wanted.input {
@@ -211,23 +216,35 @@ impl Walk<'_> {
         self.send(node, 0, back)
     }
 
+    /// Whether the gradient of what `node` reads is wanted.
+    pub(super) fn input_needed(&self, node: &Node) -> bool {
+        let input = node.inputs.first();
+        input.is_some_and(|input| self.needed[input.0])
+    }
+
+    fn add(&self, left: &Tensor, right: &Tensor) -> Result<Tensor> {
+        match self.graph.placement.operators {
+            Operators::Tuned => activation::add(left, right),
+            Operators::Composed(_) => composed::add(left, right),
+        }
+    }
+
     /// Adds to the gradient of what `node` reads at `position`.
-    fn send(&mut self, node: &Node, position: usize, gradient: Tensor) -> Result<()> {
+    pub(super) fn send(&mut self, node: &Node, position: usize, gradient: Tensor) -> Result<()> {
         let Some(input) = node.inputs.get(position) else {
             return Ok(());
         };
         if !self.needed[input.0] {
             return Ok(());
         }
-        let slot = &mut self.pending[input.0];
-        *slot = Some(match slot.take() {
-            Some(other) => activation::add(&other, &gradient)?,
+        self.pending[input.0] = Some(match self.pending[input.0].take() {
+            Some(other) => self.add(&other, &gradient)?,
             None => gradient,
         });
         Ok(())
     }
 
-    fn parameter(&mut self, id: NodeId, name: ParameterName, gradient: Tensor) {
+    pub(super) fn parameter(&mut self, id: NodeId, name: ParameterName, gradient: Tensor) {
         self.gradients.parameters.insert((id, name), gradient);
     }
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
+use super::composed;
 use super::executor::{BatchStatistics, Forward, ForwardOptions, Hooks};
 use super::ops::{activation, batch_norm, conv2d, linear, pool, resample};
 use super::{Error, Result};
-use crate::graph::{Graph, NodeId, Op, Padding};
+use crate::graph::{Graph, NodeId, Op, Operators, Padding};
 
 /// Computes every node of `graph` for a batch `input`.
 ///
@@ -29,7 +30,13 @@ pub fn forward(
     };
     for (index, node) in graph.nodes.iter().enumerate() {
         let id = NodeId(index);
-        let value = compute(graph, &mut pass, id, input, options, hooks)
+        let computed = match graph.placement.operators {
+            Operators::Tuned => compute(graph, &mut pass, id, input, options, hooks),
+            Operators::Composed(precision) => {
+                composed::compute(graph, &mut pass, id, input, options, precision, hooks)
+            }
+        };
+        let value = computed
             .and_then(|value| hooks.output(id, value))
             .map_err(|source| Error::Node {
                 name: node.name.clone(),

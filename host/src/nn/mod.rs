@@ -1,10 +1,13 @@
 //! Float operators with explicit forward and backward passes, and the executor of graphs.
 //!
-//! Data travels in candle tensors (`f32`, on the CPU); every operator takes the slices out once
-//! and works on those. There is no autograd graph: the executor walks the network's own graph
-//! backwards and asks every operator only for the gradients that somebody wants.
+//! Data travels in candle tensors of `f32`. There is no autograd graph: the executor walks the
+//! network's own graph backwards and asks every operator only for the gradients that somebody
+//! wants. On the CPU every operator takes the slices out of the tensors once and works on those
+//! (`ops`); elsewhere it is a chain of candle's operations (`composed`). A graph's placement says
+//! which.
 
 mod backward;
+mod composed;
 mod error;
 mod evaluate;
 pub mod executor;

@@ -16,10 +16,11 @@ use crate::dfq::golden::{Golden, assert_norm, flat};
 use crate::dfq::quantizer;
 use crate::graph::{
     BatchNorm, Conv2d, Graph, Linear, Node, NodeId, Normalization, Op, Padding, ParameterName,
+    Placement,
 };
 
 /// Values in steps of 1/64 away from 0, so that no step of a finite difference crosses a kink.
-fn random(shape: &[usize], rng: &mut ChaCha8Rng) -> Tensor {
+pub(super) fn random(shape: &[usize], rng: &mut ChaCha8Rng) -> Tensor {
     let count = shape.iter().product::<usize>();
     let values = (0..count)
         .map(|_| {
@@ -34,7 +35,7 @@ fn positive(shape: &[usize], rng: &mut ChaCha8Rng) -> Tensor {
     random(shape, rng).abs().unwrap()
 }
 
-fn graph(input_shape: [usize; 3], ops: Vec<(Op, Vec<usize>)>) -> Graph {
+pub(super) fn graph(input_shape: [usize; 3], ops: Vec<(Op, Vec<usize>)>) -> Graph {
     let input = Node {
         name: "input".into(),
         op: Op::Input,
@@ -57,10 +58,11 @@ fn graph(input_shape: [usize; 3], ops: Vec<(Op, Vec<usize>)>) -> Graph {
         },
         classes: 1,
         nodes: std::iter::once(input).chain(others).collect(),
+        placement: Placement::default(),
     }
 }
 
-fn options(batch_statistics: BatchStatistics) -> ForwardOptions {
+pub(super) fn options(batch_statistics: BatchStatistics) -> ForwardOptions {
     ForwardOptions {
         batch_statistics,
         keep_for_backward: true,
@@ -154,7 +156,13 @@ fn check(graph: &Graph, batch: usize, statistics: BatchStatistics, seed: u64) {
     }
 }
 
-fn conv(shape: [usize; 4], stride: usize, padding: Padding, groups: usize, bias: bool) -> Conv2d {
+pub(super) fn conv(
+    shape: [usize; 4],
+    stride: usize,
+    padding: Padding,
+    groups: usize,
+    bias: bool,
+) -> Conv2d {
     let mut rng = ChaCha8Rng::seed_from_u64(shape.iter().sum::<usize>() as u64);
     Conv2d {
         weight: random(&shape, &mut rng),
@@ -166,7 +174,7 @@ fn conv(shape: [usize; 4], stride: usize, padding: Padding, groups: usize, bias:
 }
 
 /// Convolutions of every kind with the input they take.
-fn convolutions() -> Vec<(Conv2d, [usize; 3])> {
+pub(super) fn convolutions() -> Vec<(Conv2d, [usize; 3])> {
     let odd = Padding {
         top: 0,
         left: 1,
@@ -281,7 +289,7 @@ fn linear_gradients() {
     check(&network, 4, BatchStatistics::Running, 5);
 }
 
-fn norm(channels: usize, affine: bool) -> BatchNorm {
+pub(super) fn norm(channels: usize, affine: bool) -> BatchNorm {
     let mut rng = ChaCha8Rng::seed_from_u64(6);
     BatchNorm {
         weight: affine.then(|| random(&[channels], &mut rng)),
@@ -394,7 +402,7 @@ fn relu6_is_flat_above_six() {
 }
 
 /// A residual block with a projection: values with two consumers, all parameters at once.
-fn block() -> Graph {
+pub(super) fn block() -> Graph {
     graph(
         [3, 6, 6],
         vec![

@@ -6,7 +6,7 @@ mod resnet;
 
 use candle_core::Tensor;
 
-use crate::graph::{Graph, Normalization};
+use crate::graph::{Graph, Normalization, Placement};
 
 pub use random::RandomParameters;
 
@@ -97,6 +97,7 @@ impl Network {
             normalization,
             classes,
             nodes,
+            placement: Placement::default(),
         })
     }
 

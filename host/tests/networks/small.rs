@@ -3,7 +3,8 @@
 
 use candle_core::{Device, Tensor};
 use lowbit_host::graph::{
-    ActivationRange, BatchNorm, Conv2d, Graph, Linear, Node, NodeId, Op, Padding, QuantizedGraph,
+    ActivationRange, BatchNorm, Conv2d, Graph, Linear, Node, NodeId, Op, Padding, Placement,
+    QuantizedGraph,
 };
 use lowbit_host::nn::executor::{BatchStatistics, ForwardOptions, forward};
 use lowbit_host::nn::images;
@@ -125,6 +126,7 @@ impl Builder {
                 normalization: exact_normalization(input_shape[0]),
                 classes: 0,
                 nodes: Vec::new(),
+                placement: Placement::default(),
             },
             sites: Vec::new(),
             generator: ChaCha12Rng::seed_from_u64(11),

@@ -13,7 +13,9 @@ use candle_core::{DType, Device, Tensor};
 use super::{Generator, Modulation, Stage};
 use crate::{
     dfq::{Error, Result, random::Random},
-    graph::{BatchNorm, Conv2d, Graph, Linear, Node, NodeId, Normalization, Op, Padding},
+    graph::{
+        BatchNorm, Conv2d, Graph, Linear, Node, NodeId, Normalization, Op, Padding, Placement,
+    },
 };
 
 /// Channels of the first convolution and of what enters it.
@@ -114,6 +116,7 @@ impl Chain {
             },
             classes,
             nodes: self.nodes,
+            placement: Placement::default(),
         };
         Stage { modulation, graph }
     }
