@@ -1,5 +1,7 @@
 //! A network of the zoo with random parameters, as a packed file.
 
+use std::collections::BTreeMap;
+
 use lowbit_host::data::Dataset;
 use lowbit_host::graph::{ActivationRange, Graph, Normalization, Op, QuantizedGraph};
 use lowbit_host::zoo::RandomParameters;
@@ -38,6 +40,7 @@ fn quantize(graph: Graph, bits: u8) -> QuantizedGraph {
             .clone()
             .map(|op| has_weights(op).then_some(bits))
             .collect(),
+        weight_ranges: BTreeMap::new(),
         activations: ops
             .map(|op| matches!(op, Op::Relu).then_some(range))
             .collect(),

@@ -1,5 +1,6 @@
 //! ResNet-20 through lowering, packing and the integer engine on the host.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use lowbit_host::data::{Dataset, Source};
@@ -30,6 +31,7 @@ fn quantized(path: &Path, bits: u8) -> QuantizedGraph {
     });
     QuantizedGraph {
         weight_bits: weight_bits.collect(),
+        weight_ranges: BTreeMap::new(),
         activations: activations.collect(),
         graph,
     }

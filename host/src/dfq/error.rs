@@ -75,6 +75,16 @@ pub enum Error {
         /// Upper end.
         max: f32,
     },
+    /// A learned range of weights that does not hold 0, which their codes could not express then.
+    #[error("range {min} to {max} of output channel {channel} of a weight has to hold 0")]
+    WeightRange {
+        /// Index of the output channel.
+        channel: usize,
+        /// Lower end.
+        min: f32,
+        /// Upper end.
+        max: f32,
+    },
     /// A quantizer that has to quantize before it has seen a tensor.
     #[error("the activation range behind node {} has seen no images", .0.0)]
     NothingObserved(NodeId),

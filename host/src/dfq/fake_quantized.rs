@@ -1,5 +1,7 @@
 //! A quantized network computed in floating point: values are those of codes, sums are `f32`.
 
+use std::collections::BTreeMap;
+
 use candle_core::{CpuStorage, Storage, Tensor};
 
 use super::{
@@ -31,7 +33,11 @@ impl FakeQuantized {
         let quantizer = |range| LinearQuantizer::new(range);
         let ranges = network.activations.iter();
         Ok(Self {
-            graph: with_quantized_weights(&network.graph, &network.weight_bits)?,
+            graph: with_quantized_weights(
+                &network.graph,
+                &network.weight_bits,
+                &network.weight_ranges,
+            )?,
             quantizers: ranges
                 .map(|range| range.as_ref().map(quantizer).transpose())
                 .collect::<Result<_>>()?,
@@ -83,20 +89,24 @@ impl Hooks for ActivationHook<'_> {
 }
 
 /// `graph` with the weights of its convolutions and linear layers replaced by what their codes
-/// stand for; `bits` has an entry per node.
+/// stand for; `bits` has an entry per node, `ranges` as in [`QuantizedGraph::weight_ranges`].
 ///
 /// # Errors
-/// If a width is impossible.
-pub fn with_quantized_weights(graph: &Graph, bits: &[Option<u8>]) -> Result<Graph> {
+/// If a width or a range is impossible.
+pub fn with_quantized_weights(
+    graph: &Graph,
+    bits: &[Option<u8>],
+    ranges: &BTreeMap<NodeId, Tensor>,
+) -> Result<Graph> {
     let mut graph = graph.clone();
-    for (node, bits) in graph.nodes.iter_mut().zip(bits) {
+    for (index, (node, bits)) in graph.nodes.iter_mut().zip(bits).enumerate() {
         let weight = match &mut node.op {
             Op::Conv2d(conv) => &mut conv.weight,
             Op::Linear(linear) => &mut linear.weight,
             _ => continue,
         };
         if let Some(bits) = *bits {
-            *weight = fake_quantize_weight(weight, bits)?;
+            *weight = fake_quantize_weight(weight, bits, ranges.get(&NodeId(index)))?;
         }
     }
     Ok(graph)
@@ -164,6 +174,7 @@ mod tests {
         });
         QuantizedGraph {
             weight_bits: weight_bits.collect(),
+            weight_ranges: BTreeMap::new(),
             activations,
             graph,
         }

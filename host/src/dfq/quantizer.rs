@@ -121,13 +121,19 @@ pub struct QuantizedWeight {
     pub zero_point: Vec<f32>,
 }
 
-/// Quantizes `weight`, `[out, ...]` in `f32`, with the range of every output channel.
+/// Quantizes `weight`, `[out, ...]` in `f32`, with a range per output channel: that of its values,
+/// or its row of `ranges`, `[out, 2]` with minimum and maximum, which 0 has to lie between.
 ///
 /// # Errors
 /// [`Error::Bits`] for a width other than 2 to 8, [`Error::WeightNotFinite`] for a NaN or an
-/// infinity in the weight.
-pub fn quantize_weight(weight: &Tensor, bits: u8) -> Result<QuantizedWeight> {
+/// infinity in the weight, [`Error::WeightRange`] or [`Error::Tensor`] for impossible `ranges`.
+pub fn quantize_weight(
+    weight: &Tensor,
+    bits: u8,
+    ranges: Option<&Tensor>,
+) -> Result<QuantizedWeight> {
     check_bits(bits)?;
+    let ranges = WeightRanges::new(weight, ranges)?;
     let values = weight.flatten_all()?.to_vec1::<f32>()?;
     let mut quantized = QuantizedWeight {
         bits,
@@ -142,7 +148,7 @@ pub fn quantize_weight(weight: &Tensor, bits: u8) -> Result<QuantizedWeight> {
                 shape: weight.dims().to_vec(),
             });
         }
-        let quantizer = channel_quantizer(bits, values);
+        let quantizer = ranges.quantizer(bits, channel, values);
         quantized.codes.extend(quantizer.codes(values));
         quantized.scale.push(quantizer.scale);
         quantized.zero_point.push(quantizer.zero_point);
@@ -153,18 +159,22 @@ pub fn quantize_weight(weight: &Tensor, bits: u8) -> Result<QuantizedWeight> {
 /// The weight that the codes of [`quantize_weight`] stand for, of the same shape. A NaN stays one.
 ///
 /// # Errors
-/// [`Error::Bits`] for a width other than 2 to 8.
-pub fn fake_quantize_weight(weight: &Tensor, bits: u8) -> Result<Tensor> {
+/// [`Error::Bits`] for a width other than 2 to 8, [`Error::WeightRange`] or [`Error::Tensor`] for
+/// impossible `ranges`.
+pub fn fake_quantize_weight(weight: &Tensor, bits: u8, ranges: Option<&Tensor>) -> Result<Tensor> {
     check_bits(bits)?;
+    let ranges = WeightRanges::new(weight, ranges)?;
     let values = weight.flatten_all()?.to_vec1::<f32>()?;
     let size = channel_size(weight)?;
     let mut quantized = vec![0.0; values.len()];
     quantized
         .par_chunks_mut(size)
         .zip(values.par_chunks(size))
+        .enumerate()
         .with_min_len(CHUNK.div_ceil(size))
-        .for_each(|(quantized, values)| {
-            channel_quantizer(bits, values).fake_quantize_into(quantized, values);
+        .for_each(|(channel, (quantized, values))| {
+            let quantizer = ranges.quantizer(bits, channel, values);
+            quantizer.fake_quantize_into(quantized, values);
         });
     Ok(Tensor::from_vec(
         quantized,
@@ -183,9 +193,36 @@ pub fn parallel_range(values: &[f32]) -> (f32, f32) {
         .reduce(nothing, |a, b| (smaller(a.0, b.0), larger(a.1, b.1)))
 }
 
-fn channel_quantizer(bits: u8, values: &[f32]) -> LinearQuantizer {
-    let (min, max) = range(values);
-    LinearQuantizer::of_range(bits, min, max)
+/// Ranges of a weight's output channels.
+enum WeightRanges {
+    /// Those of the values.
+    OfValues,
+    /// Minimum and maximum, one after the other.
+    Given(Vec<f32>),
+}
+
+impl WeightRanges {
+    fn new(weight: &Tensor, ranges: Option<&Tensor>) -> Result<Self> {
+        let Some(ranges) = ranges else {
+            return Ok(Self::OfValues);
+        };
+        let rows = ranges.reshape((weight.dim(0)?, 2))?;
+        let ends = rows.flatten_all()?.to_vec1::<f32>()?;
+        for (channel, &[min, max]) in ends.as_chunks().0.iter().enumerate() {
+            if !(min <= 0.0 && 0.0 <= max && (max - min).is_finite()) {
+                return Err(Error::WeightRange { channel, min, max });
+            }
+        }
+        Ok(Self::Given(ends))
+    }
+
+    fn quantizer(&self, bits: u8, channel: usize, values: &[f32]) -> LinearQuantizer {
+        let (min, max) = match self {
+            Self::OfValues => range(values),
+            Self::Given(ends) => (ends[2 * channel], ends[2 * channel + 1]),
+        };
+        LinearQuantizer::of_range(bits, min, max)
+    }
 }
 
 /// Least and greatest of `values`, NaN left out; infinities the wrong way round if there are none.
@@ -295,7 +332,7 @@ mod tests {
             let weight = golden.tensor(&format!("{case}.w"));
             for bits in WIDTHS {
                 let key = |part: &str| format!("{case}.b{bits}.{part}");
-                let got = quantize_weight(&weight, bits).unwrap();
+                let got = quantize_weight(&weight, bits, None).unwrap();
                 assert_eq!(got.scale, golden.f32(&key("scale")), "{}", key("scale"));
                 let mut codes = got.codes.clone();
                 let mut expected = unsigned(&golden.i32(&key("codes")), bits);
@@ -307,7 +344,7 @@ mod tests {
                     assert_eq!(got.zero_point, zero_point, "{}", key("zero_point"));
                 }
                 assert_eq!(codes, expected, "{}", key("codes"));
-                let dequantized = fake_quantize_weight(&weight, bits).unwrap();
+                let dequantized = fake_quantize_weight(&weight, bits, None).unwrap();
                 assert_eq!(dequantized.dims(), weight.dims());
                 let dequantized = flat(&dequantized);
                 assert_close(
@@ -329,12 +366,12 @@ mod tests {
         for bits in WIDTHS {
             let key = |part: &str| format!("tie.b{bits}.{part}");
             let weight = golden.tensor(&key("w"));
-            let got = quantize_weight(&weight, bits).unwrap();
+            let got = quantize_weight(&weight, bits, None).unwrap();
             let zero_point = unsigned_zero_point(&golden.f32(&key("zero_point")), bits);
             assert_eq!(got.scale, [1.0, 1.0]);
             assert_eq!(got.zero_point, zero_point);
             assert_eq!(got.codes, unsigned(&golden.i32(&key("codes")), bits));
-            let dequantized = fake_quantize_weight(&weight, bits).unwrap();
+            let dequantized = fake_quantize_weight(&weight, bits, None).unwrap();
             let dequantized = flat(&dequantized);
             assert_eq!(dequantized, golden.f32(&key("deq")));
         }
@@ -376,19 +413,47 @@ mod tests {
     #[test]
     fn refuses_impossible_input() {
         let weight = Tensor::new(&[[1.0_f32, 2.0], [f32::NAN, 0.0]], &Device::Cpu).unwrap();
-        assert!(matches!(quantize_weight(&weight, 1), Err(Error::Bits(1))));
         assert!(matches!(
-            fake_quantize_weight(&weight, 9),
+            quantize_weight(&weight, 1, None),
+            Err(Error::Bits(1))
+        ));
+        assert!(matches!(
+            fake_quantize_weight(&weight, 9, None),
             Err(Error::Bits(9))
         ));
-        let error = quantize_weight(&weight, 4).unwrap_err();
+        let error = quantize_weight(&weight, 4, None).unwrap_err();
         assert!(
             matches!(error, Error::WeightNotFinite { channel: 1, .. }),
             "{error}"
         );
+        for wrong in [
+            [1.0, 0.0],
+            [0.0, f32::INFINITY],
+            [f32::NAN, 1.0],
+            [0.5, 1.0],
+        ] {
+            let ranges = Tensor::new(&[[0_f32, 1.0], wrong], &Device::Cpu).unwrap();
+            let error = fake_quantize_weight(&weight, 4, Some(&ranges)).unwrap_err();
+            assert!(
+                matches!(error, Error::WeightRange { channel: 1, .. }),
+                "{error}"
+            );
+        }
         let range = |min, max| LinearQuantizer::new(&ActivationRange { bits: 4, min, max });
         assert!(matches!(range(1.0, 0.0), Err(Error::Range { .. })));
         assert!(matches!(range(0.0, f32::NAN), Err(Error::Range { .. })));
+    }
+
+    #[test]
+    fn weights_keep_to_given_ranges() {
+        let weight = Tensor::new(&[[-0.9_f32, 0.1, 0.24], [0.0, 0.6, 9.0]], &Device::Cpu).unwrap();
+        let ranges = Tensor::new(&[[-0.5_f32, 0.25], [0.0, 1.5]], &Device::Cpu).unwrap();
+        let quantized = quantize_weight(&weight, 2, Some(&ranges)).unwrap();
+        assert_eq!(quantized.scale, [4.0, 2.0]);
+        assert_eq!(quantized.zero_point, [-2.0, 0.0]);
+        assert_eq!(quantized.codes, [0, 2, 3, 0, 1, 3]);
+        let values = fake_quantize_weight(&weight, 2, Some(&ranges)).unwrap();
+        assert_eq!(flat(&values), [-0.5, 0.0, 0.25, 0.0, 0.5, 1.5]);
     }
 
     proptest! {

@@ -1,5 +1,7 @@
 //! The quantized copy of the teacher, in training.
 
+use std::collections::BTreeMap;
+
 use candle_core::Tensor;
 
 use super::{
@@ -44,7 +46,7 @@ impl Student {
         Ok(Self {
             bits,
             trained: teacher.clone(),
-            quantized: with_quantized_weights(teacher, &weight_bits(teacher, bits.weights))?,
+            quantized: with_values_of_codes(teacher, bits)?,
             observers: teacher
                 .nodes
                 .iter()
@@ -152,8 +154,7 @@ impl Student {
     pub fn update(&mut self, change: impl FnOnce(&mut [&mut Tensor]) -> Result<()>) -> Result<()> {
         let parameters = self.trained.parameters_mut().into_iter();
         change(&mut parameters.map(|(_, tensor)| tensor).collect::<Vec<_>>())?;
-        let bits = weight_bits(&self.trained, self.bits.weights);
-        self.quantized = with_quantized_weights(&self.trained, &bits)?;
+        self.quantized = with_values_of_codes(&self.trained, self.bits)?;
         Ok(())
     }
 
@@ -170,6 +171,7 @@ impl Student {
         Ok(QuantizedGraph {
             graph: self.trained.clone(),
             weight_bits: weight_bits(&self.trained, self.bits.weights),
+            weight_ranges: BTreeMap::new(),
             activations: activations.collect::<Result<_>>()?,
         })
     }
@@ -216,6 +218,10 @@ fn activation_range(node: NodeId, observer: &RangeObserver, bits: u8) -> Result<
 
 fn is_quantized(op: &Op) -> bool {
     matches!(op, Op::Relu | Op::Relu6)
+}
+
+fn with_values_of_codes(graph: &Graph, bits: Bits) -> Result<Graph> {
+    with_quantized_weights(graph, &weight_bits(graph, bits.weights), &BTreeMap::new())
 }
 
 fn weight_bits(graph: &Graph, bits: u8) -> Vec<Option<u8>> {

@@ -76,7 +76,7 @@ impl Graph {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), FileError> {
-        save(path, self, None)
+        save(path, self, BTreeMap::new(), None)
     }
 
     /// Reads a network, also that of a quantized one.
@@ -84,7 +84,7 @@ impl Graph {
     /// # Errors
     /// If the file is no such file, damaged, or does not fit together.
     pub fn load(path: &Path) -> Result<Self, FileError> {
-        load(path).map(|(graph, _)| graph)
+        load(&TensorFile::read(path)?).map(|(graph, _)| graph)
     }
 }
 
@@ -98,7 +98,9 @@ impl QuantizedGraph {
             weight_bits: self.weight_bits.clone(),
             activations: self.activations.clone(),
         };
-        save(path, &self.graph, Some(quantization))
+        let ranges = self.weight_ranges.iter();
+        let ranges = ranges.map(|(&node, ranges)| (range_name(&self.graph, node), ranges.clone()));
+        save(path, &self.graph, ranges.collect(), Some(quantization))
     }
 
     /// Reads a quantized network.
@@ -106,15 +108,17 @@ impl QuantizedGraph {
     /// # Errors
     /// If the file is no such file, damaged, or does not fit together.
     pub fn load(path: &Path) -> Result<Self, FileError> {
-        let (graph, quantization) = load(path)?;
+        let file = TensorFile::read(path)?;
+        let (graph, quantization) = load(&file)?;
         let Some(quantization) = quantization else {
             return Err(FileError::NotQuantized(path.to_owned()));
         };
         check_quantization(path, &graph, &quantization)?;
         Ok(Self {
-            graph,
+            weight_ranges: weight_ranges(&file, &graph)?,
             weight_bits: quantization.weight_bits,
             activations: quantization.activations,
+            graph,
         })
     }
 }
@@ -196,8 +200,13 @@ enum OpRecord {
     },
 }
 
-fn save(path: &Path, graph: &Graph, quantization: Option<Quantization>) -> Result<(), FileError> {
-    let mut tensors = BTreeMap::new();
+/// Writes `graph` with its parameters and `tensors`.
+fn save(
+    path: &Path,
+    graph: &Graph,
+    mut tensors: BTreeMap<String, Tensor>,
+    quantization: Option<Quantization>,
+) -> Result<(), FileError> {
     let nodes = graph
         .nodes
         .iter()
@@ -291,8 +300,31 @@ fn record(op: &Op, mut put: impl FnMut(&str, &Tensor)) -> Result<OpRecord, tenso
     })
 }
 
-fn load(path: &Path) -> Result<(Graph, Option<Quantization>), FileError> {
-    let file = TensorFile::read(path)?;
+/// Name of the learned ranges of a node's weight.
+fn range_name(graph: &Graph, node: NodeId) -> String {
+    format!("{}.weight_range", graph.nodes[node.0].name)
+}
+
+/// The learned ranges that are in `file`.
+fn weight_ranges(file: &TensorFile, graph: &Graph) -> Result<BTreeMap<NodeId, Tensor>, FileError> {
+    let mut ranges = BTreeMap::new();
+    for (index, node) in graph.nodes.iter().enumerate() {
+        let weight = match &node.op {
+            Op::Conv2d(conv) => &conv.weight,
+            Op::Linear(linear) => &linear.weight,
+            _ => continue,
+        };
+        let name = range_name(graph, NodeId(index));
+        if file.shape(&name).is_some() {
+            let channels = weight.dims()[0];
+            ranges.insert(NodeId(index), file.tensor(&name, &[channels, 2])?);
+        }
+    }
+    Ok(ranges)
+}
+
+fn load(file: &TensorFile) -> Result<(Graph, Option<Quantization>), FileError> {
+    let path = file.path();
     let Some(text) = file.metadata(KEY) else {
         return Err(FileError::NoGraph(path.to_owned()));
     };
@@ -304,7 +336,7 @@ fn load(path: &Path) -> Result<(Graph, Option<Quantization>), FileError> {
         .into_iter()
         .map(|node| {
             Ok(Node {
-                op: restore(&file, &node.name, node.op)?,
+                op: restore(file, &node.name, node.op)?,
                 name: node.name,
                 inputs: node.inputs,
             })
@@ -486,6 +518,7 @@ mod tests {
             .map(|node| matches!(node.op, Op::Relu).then_some(range));
         QuantizedGraph {
             weight_bits: weight_bits.collect(),
+            weight_ranges: BTreeMap::new(),
             activations: activations.collect(),
             graph,
         }
@@ -495,7 +528,9 @@ mod tests {
     fn a_quantized_network_comes_back_as_it_was() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("q.safetensors");
-        let saved = sample();
+        let mut saved = sample();
+        let ranges = Tensor::new(&[[-0.25f32, 0.5]; 16], &candle_core::Device::Cpu).unwrap();
+        saved.weight_ranges.insert(NodeId(1), ranges);
         saved.save(&path).unwrap();
         let loaded = QuantizedGraph::load(&path).unwrap();
         // `Debug` shows operators, settings and all elements of small tensors.
@@ -503,6 +538,12 @@ mod tests {
             format!("{:?}", saved.graph.nodes),
             format!("{:?}", loaded.graph.nodes)
         );
+        let rows = |network: &QuantizedGraph| {
+            let ranges = network.weight_ranges.iter();
+            let rows = ranges.map(|(&node, ranges)| (node, ranges.to_vec2::<f32>().unwrap()));
+            rows.collect::<Vec<_>>()
+        };
+        assert_eq!(rows(&saved), rows(&loaded));
         assert_eq!(saved.activations, loaded.activations);
         assert_eq!(saved.weight_bits, loaded.weight_bits);
         let (Op::Linear(old), Op::Linear(new)) = (

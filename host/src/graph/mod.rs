@@ -8,6 +8,8 @@ mod placement;
 mod shapes;
 pub mod tensor_file;
 
+use std::collections::BTreeMap;
+
 use candle_core::Tensor;
 
 pub use file::FileError;
@@ -193,13 +195,16 @@ pub struct ActivationRange {
 }
 
 /// A network with fake-quantized weights and activations: what training ends with and lowering
-/// starts from. Both lists have one entry per node of `graph`.
+/// starts from. The lists have one entry per node of `graph`.
 #[derive(Debug, Clone)]
 pub struct QuantizedGraph {
     /// The trained float parameters.
     pub graph: Graph,
     /// Bits of the weights of convolutions and linear layers, `None` for other nodes.
     pub weight_bits: Vec<Option<u8>>,
+    /// Learned ranges of weights, `[out, 2]` with the real values of the lowest and the highest
+    /// code of every output channel. A weight that is not named has the range of its values.
+    pub weight_ranges: BTreeMap<NodeId, Tensor>,
     /// Quantizers behind nodes (the ReLUs), `None` where there is none.
     pub activations: Vec<Option<ActivationRange>>,
 }

@@ -40,12 +40,20 @@ impl Taps {
 }
 
 impl Codes {
-    /// Quantizes `weight` (`[out, ...]`) to `bits` and reorders its taps.
-    pub(super) fn new(node: &str, weight: &Tensor, bits: u8, order: Taps) -> Result<Self, Error> {
-        let quantized = quantize_weight(weight, bits).map_err(|source| Error::Quantizer {
-            node: node.to_owned(),
-            source,
-        })?;
+    /// Quantizes `weight` (`[out, ...]`) to `bits`, within its learned `ranges` if it has any, and
+    /// reorders its taps.
+    pub(super) fn new(
+        node: &str,
+        weight: &Tensor,
+        bits: u8,
+        ranges: Option<&Tensor>,
+        order: Taps,
+    ) -> Result<Self, Error> {
+        let quantized =
+            quantize_weight(weight, bits, ranges).map_err(|source| Error::Quantizer {
+                node: node.to_owned(),
+                source,
+            })?;
         let values = weight
             .flatten_all()
             .and_then(|flat| flat.to_vec1::<f32>())
@@ -63,7 +71,13 @@ impl Codes {
             scales: Vec::with_capacity(rows),
         };
         for row in 0..rows {
-            codes.push_row(node, &quantized, &values[row * taps..][..taps], row, order);
+            let values = &values[row * taps..][..taps];
+            // Within a learned range equal weights have a code like any others.
+            let constant = match ranges {
+                Some(_) => None,
+                None => constant(values, quantized.zero_point[row]),
+            };
+            codes.push_row(node, &quantized, constant, row, order);
         }
         Ok(codes)
     }
@@ -72,11 +86,11 @@ impl Codes {
         &mut self,
         node: &str,
         quantized: &QuantizedWeight,
-        values: &[f32],
+        constant: Option<f64>,
         row: usize,
         order: Taps,
     ) {
-        if let Some(constant) = constant(values, quantized.zero_point[row]) {
+        if let Some(constant) = constant {
             tracing::info!(
                 node,
                 row,
@@ -175,6 +189,7 @@ mod tests {
             "conv",
             &weight,
             8,
+            None,
             Taps {
                 channels: 3,
                 area: 4,
@@ -200,6 +215,7 @@ mod tests {
             "linear",
             &weight,
             4,
+            None,
             Taps {
                 channels: 2,
                 area: 1,

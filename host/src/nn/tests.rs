@@ -654,7 +654,7 @@ struct QuantizedWeights(u8);
 
 impl Hooks for QuantizedWeights {
     fn weight(&mut self, _node: NodeId, weight: &Tensor) -> Result<Tensor> {
-        Ok(quantizer::fake_quantize_weight(weight, self.0).unwrap())
+        Ok(quantizer::fake_quantize_weight(weight, self.0, None).unwrap())
     }
 }
 

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use candle_core::Tensor;
+use lowbit_host::dfq::quantizer;
 use lowbit_host::graph::tensor_file::TensorFile;
-use lowbit_host::graph::{ActivationRange, Op, QuantizedGraph};
+use lowbit_host::graph::{ActivationRange, NodeId, Op, QuantizedGraph};
 use lowbit_host::lower::{self, Options};
 use lowbit_host::pack;
 use lowbit_host::zoo::{self, Parameters};
@@ -109,6 +110,33 @@ fn parameter_free_shortcuts_agree_with_fake_quantization() {
             &network,
             1,
         );
+    }
+}
+
+/// Cuts the range of every output channel's weights to six tenths, with 0 in it.
+fn with_narrow_weights(mut network: QuantizedGraph) -> QuantizedGraph {
+    for (index, node) in network.graph.nodes.iter().enumerate() {
+        let weight = match &node.op {
+            Op::Conv2d(conv) => &conv.weight,
+            Op::Linear(linear) => &linear.weight,
+            _ => continue,
+        };
+        let rows = weight.flatten_from(1).unwrap().to_vec2::<f32>().unwrap();
+        let ends = rows.iter().flat_map(|row| {
+            let (min, max) = quantizer::range(row);
+            [0.6 * min.min(0.0), 0.6 * max.max(0.0)]
+        });
+        let ranges = Tensor::from_vec(ends.collect(), (rows.len(), 2), weight.device());
+        network.weight_ranges.insert(NodeId(index), ranges.unwrap());
+    }
+    network
+}
+
+#[test]
+fn learned_ranges_of_weights_agree_with_fake_quantization() {
+    for bits in [2, 3, 4, 8] {
+        let network = with_narrow_weights(random_network("resnet8", bits));
+        check(&format!("narrow weights w{bits}a{bits}"), &network, 2);
     }
 }
 

@@ -135,7 +135,8 @@ struct Compared<'a> {
 impl Hooks for Compared<'_> {
     fn weight(&mut self, node: NodeId, weight: &Tensor) -> Result<Tensor> {
         let bits = self.network.weight_bits[node.0].unwrap();
-        Ok(fake_quantize_weight(weight, bits).unwrap())
+        let ranges = self.network.weight_ranges.get(&node);
+        Ok(fake_quantize_weight(weight, bits, ranges).unwrap())
     }
 
     fn output(&mut self, node: NodeId, value: Tensor) -> Result<Tensor> {

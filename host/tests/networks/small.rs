@@ -1,6 +1,8 @@
 //! Networks made for tests: random weights, BatchNorm statistics and ranges measured on random
 //! images.
 
+use std::collections::BTreeMap;
+
 use candle_core::{Device, Tensor};
 use lowbit_host::graph::{
     ActivationRange, BatchNorm, Conv2d, Graph, Linear, Node, NodeId, Op, Padding, Placement,
@@ -45,6 +47,7 @@ pub(crate) fn with_widths(
     };
     QuantizedGraph {
         weight_bits: weight_bits.collect(),
+        weight_ranges: BTreeMap::new(),
         activations: ranges.into_iter().enumerate().map(widen).collect(),
         graph,
     }

@@ -266,7 +266,8 @@ impl Builder<'_> {
                 }
             }
         };
-        Codes::new(branch.name, branch.weighted.weight(), bits, taps)
+        let ranges = self.network.weight_ranges.get(&branch.node);
+        Codes::new(branch.name, branch.weighted.weight(), bits, ranges, taps)
     }
 
     /// A new tensor with the shape of `node`, in a block of its own.
