@@ -138,6 +138,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
     let plan = Plan {
         teacher: &teacher,
         config: &config,
+        images: None,
         evaluation: Some(&test),
     };
     let trained = training::quantize(context, &plan, &run)?;

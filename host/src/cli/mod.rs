@@ -5,6 +5,7 @@ mod output;
 
 mod boards;
 mod demo;
+mod direct;
 mod eval;
 mod flash;
 mod history;
@@ -56,7 +57,7 @@ enum Command {
     /// Run everything once: train, quantize, pack, run on an emulated board, verify
     Demo(demo::Arguments),
     /// Train a low-bit network from a float one, without data
-    Quantize(quantize::Arguments),
+    Quantize(Box<quantize::Arguments>),
     /// Turn a run into one file for the board
     Pack(pack::Arguments),
     /// Show what a packed model consists of

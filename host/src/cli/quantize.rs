@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use lowbit_host::data::Source;
+use lowbit_host::data::{Dataset, Source};
 use lowbit_host::dfq::config::{Bits, Config, Preset};
 use lowbit_host::dfq::methods::{Method, Part};
+use lowbit_host::dfq::ranges::RangeChoice;
+use lowbit_host::dfq::synthesis::Synthesis;
+use lowbit_host::graph::Graph;
 
 use super::Context;
 use super::failure::{Failure, Outcome};
@@ -31,6 +34,12 @@ pub(crate) struct Arguments {
     network: NetworkArguments,
     #[command(flatten)]
     settings: Settings,
+    /// Images to take the ranges from, for the method ptq
+    #[arg(long, value_name = "DATA")]
+    data: Option<Source>,
+    /// Use only the first N of these images
+    #[arg(long, value_name = "N", requires = "data")]
+    data_limit: Option<usize>,
     /// Labelled images to measure the accuracy on; never used for training
     #[arg(long, value_name = "DATA")]
     eval: Option<Source>,
@@ -54,12 +63,25 @@ pub(crate) struct Settings {
     /// Settings of a training schedule: cifar10, cifar100 or shapes
     #[arg(long, default_value = "cifar10")]
     preset: Preset,
-    /// adadfq, or one of the methods that it is compared with: gdfq
+    /// adadfq, or a method to compare it with: gdfq trains as well; aac-abn and zeroq take ranges
+    /// from images optimised from noise, ptq from those of --data
     #[arg(long, default_value_t)]
     method: Method,
     /// Leave out a part of AdaDFQ's loss of the generator: l_ds, l_as or margin; may be repeated
     #[arg(long, value_name = "PART")]
     without: Vec<Part>,
+    /// How the methods that train nothing choose ranges: min-max, percentile or mse
+    #[arg(long, value_name = "CHOICE")]
+    ranges: Option<RangeChoice>,
+    /// Images to optimise from noise, for aac-abn and zeroq
+    #[arg(long, value_name = "N")]
+    synthetic_images: Option<usize>,
+    /// Steps to optimise them in
+    #[arg(long, value_name = "N")]
+    synthesis_steps: Option<usize>,
+    /// Batches to re-estimate the statistics of BatchNorm with, at the end
+    #[arg(long, value_name = "N")]
+    batch_norm_batches: Option<usize>,
     /// Passes of `--iterations` steps each, warm-up included
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
@@ -95,10 +117,40 @@ impl Settings {
             warmup_epochs: self.warmup_epochs.unwrap_or(preset.warmup_epochs),
             batch: self.batch.unwrap_or(preset.batch),
             student_learning_rate: self.learning_rate.unwrap_or(preset.student_learning_rate),
+            synthesis: Synthesis {
+                images: self.synthetic_images.unwrap_or(preset.synthesis.images),
+                steps: self.synthesis_steps.unwrap_or(preset.synthesis.steps),
+                ..preset.synthesis
+            },
+            ranges: self.ranges.unwrap_or(preset.ranges),
+            batch_norm_batches: self.batch_norm_batches.unwrap_or(preset.batch_norm_batches),
             seed: self.seed,
             reference_ema: self.reference_ema,
             ..preset
         }
+    }
+}
+
+/// The user's images, for a method that takes some, and for no other.
+fn load_data(
+    arguments: &Arguments,
+    config: &Config,
+    teacher: &Graph,
+) -> Result<Option<Dataset>, Failure> {
+    let method = config.method;
+    match (method.takes_images(), &arguments.data) {
+        (true, None) => {
+            let message = format!("the method `{method}` takes ranges from images; none are given");
+            Err(Failure::new(message)
+                .hint("give some with --data; adadfq, aac-abn and zeroq need none"))
+        }
+        (false, Some(_)) => {
+            let message = format!("the method `{method}` uses no images, --data has no effect");
+            Err(Failure::new(message).hint(
+                "leave it out; --eval measures on images, --method ptq takes ranges from them",
+            ))
+        }
+        (_, source) => model::load_evaluation(source.as_ref(), arguments.data_limit, teacher),
     }
 }
 
@@ -112,9 +164,11 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
     )?;
     let evaluation =
         model::load_evaluation(arguments.eval.as_ref(), arguments.eval_limit, &teacher)?;
+    let images = load_data(arguments, &config, &teacher)?;
     let plan = Plan {
         teacher: &teacher,
         config: &config,
+        images: images.as_ref(),
         evaluation: evaluation.as_ref(),
     };
     let result = training::quantize(context, &plan, &arguments.out)?;

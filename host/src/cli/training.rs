@@ -10,18 +10,18 @@ use indicatif::ProgressBar;
 use lowbit_host::data::Dataset;
 use lowbit_host::dfq::files::Archive;
 use lowbit_host::dfq::{
-    Config, Epoch, Evaluation, FakeQuantized, Iteration, Method, Outcome, RunDirectory, Trainer,
-    Watcher,
+    self, Config, Epoch, Evaluation, FakeQuantized, Iteration, Method, Outcome, RunDirectory,
+    Trainer, Watcher,
 };
 use lowbit_host::graph::{Graph, QuantizedGraph};
 use lowbit_host::report::write_curves;
 use serde::Serialize;
 
-use super::Context;
 use super::failure::Failure;
 use super::history::History;
 use super::model::{self, samples_path, teacher_path};
 use super::output::{Output, table};
+use super::{Context, direct};
 
 /// Generated images that a run keeps.
 const SAMPLES: usize = 64;
@@ -33,6 +33,8 @@ const EVALUATED_PER_EPOCH: usize = 1000;
 pub(crate) struct Plan<'a> {
     pub(crate) teacher: &'a Graph,
     pub(crate) config: &'a Config,
+    /// Images of the user, for a method that takes some.
+    pub(crate) images: Option<&'a Dataset>,
     /// Images to measure on.
     pub(crate) evaluation: Option<&'a Dataset>,
 }
@@ -66,19 +68,46 @@ pub(crate) struct Report {
     pub(crate) interrupted: bool,
 }
 
+impl Report {
+    /// Of a run that has measured nothing yet.
+    pub(super) fn new(plan: &Plan<'_>, out: &Path) -> Self {
+        Self {
+            run: out.display().to_string(),
+            network: plan.teacher.name.clone(),
+            bits: plan.config.bits.to_string(),
+            method: plan.config.method,
+            epochs: 0,
+            iterations: 0,
+            float_top1: None,
+            naive_top1: None,
+            quantized_top1: None,
+            evaluated_images: evaluated(plan),
+            seconds: 0.0,
+            milliseconds_per_iteration: 0.0,
+            interrupted: false,
+        }
+    }
+
+    fn time(&self) -> String {
+        let Self {
+            seconds,
+            milliseconds_per_iteration,
+            ..
+        } = self;
+        if self.iterations == 0 {
+            return format!("{seconds:.0} s");
+        }
+        format!("{seconds:.0} s, {milliseconds_per_iteration:.0} ms per iteration")
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let percent = |top1: Option<f64>| top1.map(|top1| format!("{top1:.2} %"));
         let mut rows = vec![
             ("run", self.run.clone()),
             ("network", format!("{} at {}", self.network, self.bits)),
-            (
-                "time",
-                format!(
-                    "{:.0} s, {:.0} ms per iteration",
-                    self.seconds, self.milliseconds_per_iteration
-                ),
-            ),
+            ("time", self.time()),
         ];
         let accuracies = [
             ("float", self.float_top1),
@@ -109,38 +138,42 @@ pub(crate) fn quantize(context: &Context, plan: &Plan<'_>, out: &Path) -> Result
             evaluated(plan)
         ));
     }
+    if !plan.config.method.trains() {
+        return direct::quantize(context, plan, out, float_top1);
+    }
     let (directory, mut trainer) = start(output, plan, out)?;
     let start = Instant::now();
     let mut progress = Progress::new(output, plan, &trainer);
     let outcome = trainer.run(&directory, &mut progress, &context.stop)?;
     progress.bar.finish_and_clear();
     let seconds = start.elapsed().as_secs_f64();
-    let interrupted = outcome == Outcome::Interrupted;
+    let (student, interrupted) = finish(context, plan, &trainer, outcome)?;
     if interrupted {
         output.say("Interrupted; the same command goes on from here");
     }
     let history = History::read(&directory.metrics_path())?;
     let samples = trainer.sample_images(SAMPLES)?;
-    let student = trainer.quantized_graph().ok();
     if let (Some(student), false) = (&student, interrupted) {
         write_samples(&samples_path(out), &samples, plan.teacher)?;
         write_curves(&out.join("curves.svg"), &history.panels(plan.config))?;
         student.save(&directory.student_path())?;
     }
+    let quantized_top1 = match (&student, plan.evaluation) {
+        (Some(student), Some(data)) if stages_follow(plan) && !interrupted => {
+            Some(model::fake_quantized_top1(output, student, data)?)
+        }
+        _ => history.top1(plan.config.epochs - 1),
+    };
     let report = Report {
-        run: out.display().to_string(),
-        network: plan.teacher.name.clone(),
-        bits: plan.config.bits.to_string(),
-        method: plan.config.method,
         epochs: plan.config.epochs,
         iterations: history.iterations(),
         float_top1,
         naive_top1: history.top1(naive_epoch(plan.config)),
-        quantized_top1: history.top1(plan.config.epochs - 1),
-        evaluated_images: evaluated(plan),
+        quantized_top1,
         seconds,
         milliseconds_per_iteration: history.milliseconds_per_iteration(plan.config),
         interrupted,
+        ..Report::new(plan, out)
     };
     Ok(Trained {
         report,
@@ -148,6 +181,28 @@ pub(crate) fn quantize(context: &Context, plan: &Plan<'_>, out: &Path) -> Result
         samples,
         interrupted,
     })
+}
+
+/// What training has come to, with the stages behind it if it is over, and whether the user has
+/// stopped one of the two. No network before the first iteration.
+fn finish(
+    context: &Context,
+    plan: &Plan<'_>,
+    trainer: &Trainer,
+    outcome: Outcome,
+) -> Result<(Option<QuantizedGraph>, bool), Failure> {
+    if outcome == Outcome::Interrupted {
+        return Ok((trainer.quantized_graph().ok(), true));
+    }
+    match trainer.finish(&plan.config.stages(), &context.stop) {
+        Err(dfq::Error::Stopped) => Ok((trainer.quantized_graph().ok(), true)),
+        student => Ok((Some(student?), false)),
+    }
+}
+
+/// Whether the network changes after its last evaluation in training.
+fn stages_follow(plan: &Plan<'_>) -> bool {
+    !plan.config.stages().is_empty()
 }
 
 fn evaluated(plan: &Plan<'_>) -> usize {
@@ -203,7 +258,7 @@ fn naive_epoch(config: &Config) -> usize {
     config.warmup_epochs.max(1) - 1
 }
 
-fn write_samples(
+pub(super) fn write_samples(
     path: &Path,
     samples: &[(usize, Vec<u8>)],
     teacher: &Graph,

@@ -4,7 +4,15 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Method, Result, losses::Balance, methods::Part, observer::StartCorrection};
+use super::{
+    Error, Method, Result,
+    losses::Balance,
+    methods::Part,
+    observer::StartCorrection,
+    ranges::{RangeChoice, RangeRule},
+    stages::{AdaptiveBatchNorm, Stage},
+    synthesis::Synthesis,
+};
 
 /// Bit widths of the student, written `w4a4`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +110,18 @@ pub struct Config {
     pub gamma: f64,
     /// Temperature of the student's loss.
     pub temperature: f64,
+    /// Batches through every BatchNorm of the student once all else is done, to re-estimate its
+    /// statistics; 0 leaves them as they are.
+    pub batch_norm_batches: usize,
+    /// Share of the newest batch in these statistics.
+    pub batch_norm_momentum: f64,
+    /// How ranges are chosen from what the float network makes of a set of images, by a method that
+    /// trains nothing.
+    pub ranges: RangeChoice,
+    /// Percent of the values that the choice `percentile` keeps at each end.
+    pub percentile: f64,
+    /// Images optimised from noise, for a method that trains nothing.
+    pub synthesis: Synthesis,
     /// Seed of all random numbers.
     pub seed: u64,
     /// Follow the activation ranges with the published code's recursion, which needs some 240
@@ -137,6 +157,11 @@ impl Default for Config {
             alpha: 1.0,
             gamma: 1.0,
             temperature: 20.0,
+            batch_norm_batches: 0,
+            batch_norm_momentum: 0.1,
+            ranges: RangeChoice::MinMax,
+            percentile: 99.9,
+            synthesis: Synthesis::default(),
             seed: 0,
             reference_ema: false,
         }
@@ -272,6 +297,16 @@ impl Config {
                 "0 or a positive number",
             ),
             ("alpha", not_negative(self.alpha), "0 or a positive number"),
+            (
+                "batch_norm_momentum",
+                positive(self.batch_norm_momentum) && self.batch_norm_momentum <= 1.0,
+                "above 0 and at most 1",
+            ),
+            (
+                "percentile",
+                50.0 < self.percentile && self.percentile <= 100.0,
+                "above 50 and at most 100",
+            ),
             ("beta", not_negative(self.beta), "0 or a positive number"),
             ("gamma", not_negative(self.gamma), "0 or a positive number"),
             (
@@ -283,6 +318,7 @@ impl Config {
         if let Some((name, _, expected)) = checks.into_iter().find(|(_, fine, _)| !fine) {
             return Err(Error::Setting { name, expected });
         }
+        self.synthesis.check()?;
         if self.method != Method::Adadfq && !self.without.is_empty() {
             return Err(Error::Unused {
                 name: "without",
@@ -290,6 +326,29 @@ impl Config {
             });
         }
         Ok(())
+    }
+
+    /// What follows once training is over, or ranges are known.
+    #[must_use]
+    pub fn stages(&self) -> Vec<Box<dyn Stage>> {
+        let mut stages: Vec<Box<dyn Stage>> = Vec::new();
+        if self.batch_norm_batches > 0 {
+            stages.push(Box::new(AdaptiveBatchNorm {
+                batches: self.batch_norm_batches,
+                momentum: self.batch_norm_momentum,
+            }));
+        }
+        stages
+    }
+
+    /// How a method that trains nothing chooses ranges.
+    #[must_use]
+    pub fn range_rule(&self) -> RangeRule {
+        RangeRule {
+            choice: self.ranges,
+            percentile: self.percentile,
+            bits: self.bits.activations,
+        }
     }
 
     /// How the activation ranges follow the batches.

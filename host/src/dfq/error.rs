@@ -49,6 +49,23 @@ pub enum Error {
         /// The method.
         method: Method,
     },
+    /// A name that no choice of ranges has.
+    #[error("there is no choice of ranges `{name}`, the choices are {known}")]
+    RangeChoice {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// Ranges or statistics of no images.
+    #[error("there are no images to take ranges from")]
+    NoImages,
+    /// A method that is no game between generator and student.
+    #[error("the method `{0}` trains no generator")]
+    NoGame(Method),
+    /// A method that is one.
+    #[error("the method `{0}` has to train a generator")]
+    Game(Method),
     /// A setting outside its range.
     #[error("setting `{name}` has to be {expected}")]
     Setting {

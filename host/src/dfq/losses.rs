@@ -182,6 +182,22 @@ impl Logits {
         Loss { value, gradient }
     }
 
+    /// Mean of the logits of the classes `labels`, themselves.
+    #[must_use]
+    pub fn class_logit(&self, labels: &[usize]) -> Loss {
+        let share = 1.0 / self.samples();
+        let mut loss = Loss {
+            value: 0.0,
+            gradient: vec![0.0; self.values.len()],
+        };
+        for (row, &label) in labels.iter().enumerate() {
+            let index = row * self.classes + label;
+            loss.value += share * self.values[index];
+            loss.gradient[index] = share;
+        }
+        loss
+    }
+
     /// `T^2` times the mean divergence `KL(softmax(teacher / T) || softmax(self / T))`, with its
     /// gradient with respect to the logits of `self`.
     #[must_use]

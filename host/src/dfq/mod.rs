@@ -12,6 +12,7 @@
 
 mod checkpoint;
 pub mod config;
+pub mod direct;
 mod error;
 pub mod events;
 pub mod fake_quantized;
@@ -25,10 +26,12 @@ pub mod observer;
 pub mod optimizer;
 pub mod quantizer;
 pub mod random;
+pub mod ranges;
 mod samples;
 pub mod stages;
 pub mod statistics;
 pub mod student;
+pub mod synthesis;
 pub mod teacher;
 pub mod trainer;
 

@@ -54,6 +54,11 @@ impl RangeObserver {
         (self.remaining < 1.0).then(|| self.average())
     }
 
+    /// Sets the range to stay as it is.
+    pub fn freeze(&mut self, min: f64, max: f64) {
+        self.set_state([min, max, 0.0]);
+    }
+
     /// Numbers that [`RangeObserver::set_state`] continues from.
     pub(super) fn state(&self) -> [f64; 3] {
         [self.min, self.max, self.remaining]

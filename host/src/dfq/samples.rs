@@ -28,7 +28,7 @@ impl Trainer {
 }
 
 /// Undoes the normalisation of `images`: height x width x channels, a byte each.
-fn pixels(images: &Tensor, network: &Graph) -> Result<Vec<Vec<u8>>> {
+pub(super) fn pixels(images: &Tensor, network: &Graph) -> Result<Vec<Vec<u8>>> {
     let (_, channels, height, width) = images.dims4()?;
     let mean = normalization_tensor(&network.normalization.mean, channels)?;
     let std = normalization_tensor(&network.normalization.std, channels)?;

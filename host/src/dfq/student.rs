@@ -20,6 +20,7 @@ use crate::{
             self, BatchStatistics, ExtraGradients, Forward, ForwardOptions, Gradients, Hooks,
             Wanted,
         },
+        ops::batch_norm,
     },
 };
 
@@ -71,6 +72,18 @@ impl Student {
         self.observers.iter_mut().flatten()
     }
 
+    /// The same student with frozen ranges, one entry per node. Nodes without a quantizer have no
+    /// use for theirs.
+    #[must_use]
+    pub fn with_ranges(mut self, ranges: &[Option<(f32, f32)>]) -> Self {
+        for (observer, range) in self.observers.iter_mut().zip(ranges) {
+            if let (Some(observer), &Some((min, max))) = (observer, range) {
+                observer.freeze(min.into(), max.into());
+            }
+        }
+        self
+    }
+
     /// Logits of `images`. If `observe`, every range takes in its tensor before it quantizes it.
     ///
     /// # Errors
@@ -93,6 +106,59 @@ impl Student {
             options,
             &mut hook,
         )?)
+    }
+
+    /// Moves mean and variance of BatchNorm `node` towards those of what it reads of `images`:
+    /// `momentum` is the share of the new ones. The variance is unbiased. Does nothing to a node of
+    /// another kind.
+    ///
+    /// # Errors
+    /// [`Error::NothingObserved`] if a range has seen nothing, or if the images do not fit the
+    /// network.
+    pub fn follow_statistics(
+        &mut self,
+        node: NodeId,
+        images: &Tensor,
+        momentum: f64,
+    ) -> Result<()> {
+        let Op::BatchNorm(norm) = self.trained.nodes[node.0].op.clone() else {
+            return Ok(());
+        };
+        let read = self.input_of(node, images)?;
+        let channels = batch_norm::channels(&norm)?;
+        let moments = batch_norm::moments(&read, channels)?;
+        let values = (read.elem_count() / channels) as f64;
+        let unbiased = values / (values - 1.0).max(1.0);
+        let mean = blend(&norm.running_mean, &moments.mean, momentum, 1.0)?;
+        let var = blend(&norm.running_var, &moments.var, momentum, unbiased)?;
+        for graph in [&mut self.trained, &mut self.quantized] {
+            if let Op::BatchNorm(norm) = &mut graph.nodes[node.0].op {
+                norm.running_mean = mean.clone();
+                norm.running_var = var.clone();
+            }
+        }
+        Ok(())
+    }
+
+    /// What `node` reads of `images`; nothing behind that is computed.
+    fn input_of(&mut self, node: NodeId, images: &Tensor) -> Result<Tensor> {
+        let Some(&input) = self.quantized.nodes[node.0].inputs.first() else {
+            return Ok(images.clone());
+        };
+        let mut front = self.quantized.clone();
+        front.nodes.truncate(input.0 + 1);
+        let options = ForwardOptions {
+            batch_statistics: BatchStatistics::Running,
+            keep_for_backward: false,
+            record_batch_norm_inputs: false,
+        };
+        let mut hook = ActivationHook {
+            bits: self.bits.activations,
+            observe: false,
+            observers: &mut self.observers,
+        };
+        let pass = executor::forward(&front, images, options, &mut hook)?;
+        Ok(pass.output().clone())
     }
 
     /// Gradient of the images for `gradient`.
@@ -207,6 +273,11 @@ impl Hooks for ActivationHook<'_> {
     }
 }
 
+/// `(1 - share) old + share factor new`.
+fn blend(old: &Tensor, new: &Tensor, share: f64, factor: f64) -> Result<Tensor> {
+    Ok(((old * (1.0 - share))? + (new * (share * factor))?)?)
+}
+
 fn activation_range(node: NodeId, observer: &RangeObserver, bits: u8) -> Result<ActivationRange> {
     let (min, max) = observer.range().ok_or(Error::NothingObserved(node))?;
     Ok(ActivationRange {
@@ -216,7 +287,8 @@ fn activation_range(node: NodeId, observer: &RangeObserver, bits: u8) -> Result<
     })
 }
 
-fn is_quantized(op: &Op) -> bool {
+/// Whether a quantizer stands behind nodes of this kind.
+pub(super) fn is_quantized(op: &Op) -> bool {
     matches!(op, Op::Relu | Op::Relu6)
 }
 

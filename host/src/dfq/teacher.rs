@@ -29,14 +29,23 @@ impl Teacher {
     /// # Errors
     /// [`Error::NoStatistics`] if the network has no BatchNorm to learn the data from.
     pub fn new(graph: Graph) -> Result<Self> {
+        let teacher = Self::with_any_statistics(graph)?;
+        if teacher.running.is_empty() {
+            return Err(Error::NoStatistics(teacher.graph.name));
+        }
+        Ok(teacher)
+    }
+
+    /// A network that may be without BatchNorm; the loss on its statistics is then 0.
+    ///
+    /// # Errors
+    /// If a BatchNorm's statistics are no vectors.
+    pub fn with_any_statistics(graph: Graph) -> Result<Self> {
         let mut running = Vec::new();
         for node in &graph.nodes {
             if let Op::BatchNorm(norm) = &node.op {
                 running.push((norm.running_mean.to_vec1()?, norm.running_var.to_vec1()?));
             }
-        }
-        if running.is_empty() {
-            return Err(Error::NoStatistics(graph.name));
         }
         Ok(Self { graph, running })
     }

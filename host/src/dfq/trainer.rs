@@ -32,6 +32,7 @@ pub(super) mod stream {
     pub(super) const TRAINING: u64 = 1;
     pub(in crate::dfq) const SAMPLES: u64 = 2;
     pub(super) const STAGES: u64 = 3;
+    pub(in crate::dfq) const SYNTHESIS: u64 = 4;
 }
 
 /// How a run ended.
@@ -107,7 +108,10 @@ impl Trainer {
             teacher: Teacher::new(teacher)?,
             student,
             generator,
-            game: config.method.game(&config),
+            game: config
+                .method
+                .game(&config)
+                .ok_or(Error::NoGame(config.method))?,
             filter: None,
             config,
             progress: Progress::default(),
@@ -226,8 +230,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// The student after the stages that follow training. The trainer itself stays as it is, so
-    /// that an interrupted stage is repeated from its start.
+    /// The student after `stages`, usually [`Config::stages`]. The trainer itself stays as it is,
+    /// so that an interrupted stage is repeated from its start.
     ///
     /// # Errors
     /// Those of the stages.

@@ -201,6 +201,9 @@ fn gradients_match_finite_differences() {
     check_gradient("cross entropy", &some_logits(4), |logits| {
         logits.cross_entropy(&labels)
     });
+    check_gradient("class logit", &some_logits(6), |logits| {
+        logits.class_logit(&labels)
+    });
     check_gradient("marginal", &some_logits(5), |difference| {
         difference.marginal(0.4, 0.6)
     });

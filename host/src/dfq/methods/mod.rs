@@ -1,7 +1,10 @@
 //! Methods: what the generator and the student descend. Generator, quantizers and loop are shared.
 
+mod aac_abn;
 mod adadfq;
 mod gdfq;
+mod ptq;
+mod zeroq;
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
@@ -11,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use adadfq::{Adadfq, Part};
 pub use gdfq::Gdfq;
 
-use super::{Config, Error, Result, losses::Logits};
+use super::{Config, Error, Result, direct::Recipe, losses::Logits};
 use crate::{graph::NodeId, nn::executor::Forward};
 
 /// A method by name.
@@ -23,11 +26,23 @@ pub enum Method {
     Adadfq,
     /// Generative data-free quantization (ECCV 2020).
     Gdfq,
+    /// Ranges from peaks of activations, adaptive BatchNorm (2022).
+    AacAbn,
+    /// Ranges from images with the statistics of the training data, as in ZeroQ (CVPR 2020).
+    Zeroq,
+    /// Ranges from the user's images.
+    Ptq,
 }
 
 impl Method {
     /// Every method.
-    pub const ALL: [Self; 2] = [Self::Adadfq, Self::Gdfq];
+    pub const ALL: [Self; 5] = [
+        Self::Adadfq,
+        Self::Gdfq,
+        Self::AacAbn,
+        Self::Zeroq,
+        Self::Ptq,
+    ];
 
     /// What the user calls it.
     #[must_use]
@@ -35,6 +50,9 @@ impl Method {
         match self {
             Self::Adadfq => "adadfq",
             Self::Gdfq => "gdfq",
+            Self::AacAbn => "aac-abn",
+            Self::Zeroq => "zeroq",
+            Self::Ptq => "ptq",
         }
     }
 
@@ -44,6 +62,9 @@ impl Method {
         match self {
             Self::Adadfq => "AdaDFQ",
             Self::Gdfq => "GDFQ",
+            Self::AacAbn => "AAC-ABN",
+            Self::Zeroq => "ZeroQ",
+            Self::Ptq => "PTQ",
         }
     }
 
@@ -55,18 +76,44 @@ impl Method {
             ..config
         };
         match self {
-            Self::Adadfq => config,
+            Self::Adadfq | Self::Ptq => config,
             Self::Gdfq => Gdfq::settings(config),
+            Self::AacAbn => aac_abn::settings(config),
+            Self::Zeroq => zeroq::settings(config),
         }
     }
 
-    /// Its losses under the settings of `config`.
+    /// Its losses under the settings of `config`, `None` if it trains nothing.
     #[must_use]
-    pub fn game(self, config: &Config) -> Arc<dyn Game> {
+    pub fn game(self, config: &Config) -> Option<Arc<dyn Game>> {
         match self {
-            Self::Adadfq => Arc::new(Adadfq::new(config)),
-            Self::Gdfq => Arc::new(Gdfq::new(config)),
+            Self::Adadfq => Some(Arc::new(Adadfq::new(config))),
+            Self::Gdfq => Some(Arc::new(Gdfq::new(config))),
+            Self::AacAbn | Self::Zeroq | Self::Ptq => None,
         }
+    }
+
+    /// What it does under the settings of `config` if it trains nothing.
+    #[must_use]
+    pub fn recipe(self, config: &Config) -> Option<Recipe> {
+        match self {
+            Self::Adadfq | Self::Gdfq => None,
+            Self::AacAbn => Some(aac_abn::recipe(config)),
+            Self::Zeroq => Some(zeroq::recipe(config)),
+            Self::Ptq => Some(ptq::recipe(config)),
+        }
+    }
+
+    /// Whether generator and student are trained.
+    #[must_use]
+    pub const fn trains(self) -> bool {
+        matches!(self, Self::Adadfq | Self::Gdfq)
+    }
+
+    /// Whether it takes images of the user.
+    #[must_use]
+    pub const fn takes_images(self) -> bool {
+        matches!(self, Self::Ptq)
     }
 }
 

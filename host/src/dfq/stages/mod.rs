@@ -1,6 +1,10 @@
 //! What is done to the student once training is over.
 
+mod adaptive_batch_norm;
+
 use std::{fmt, sync::atomic::AtomicBool};
+
+pub use adaptive_batch_norm::AdaptiveBatchNorm;
 
 use super::{Result, images::ImageSource, student::Student};
 use crate::graph::Graph;
