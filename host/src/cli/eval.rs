@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::Context;
 use super::failure::{Failure, Outcome};
-use super::model::{self, Origin};
+use super::model::{self, Origin, PixelArguments};
 use super::output::{Output, table};
 
 const EXAMPLES: &str = "\
@@ -20,14 +20,17 @@ Examples:
   lowbit eval model.lowbit --data shapes --limit 200 --min-top1 80
   lowbit eval runs/w4a4 --float --data cifar10:test_batch.bin
   lowbit eval runs/w4a4 --fake-quant --data cifar10:test_batch.bin --json
+  lowbit eval net.onnx --float --data cifar10:test_batch.bin \\
+      --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
 
 A packed file is run with the board's own integer arithmetic. --float and --fake-quant evaluate the
-float network and the trained network before lowering; they need the run that the file comes from.";
+float network and the trained network before lowering; they need the run that the file comes from.
+With --float, a network of yours (.onnx, .safetensors) is evaluated as it is.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// A packed file, or the directory of a run
+    /// A packed file, the directory of a run, or with --float a network of yours
     model: PathBuf,
     /// Labelled images
     #[arg(long, value_name = "DATA")]
@@ -41,6 +44,11 @@ pub(crate) struct Arguments {
     /// Evaluate the trained network with fake quantization, in floating point
     #[arg(long)]
     fake_quant: bool,
+    /// Name of the network, for a checkpoint that several networks have the tensors of
+    #[arg(long, value_name = "NAME", requires = "float")]
+    network: Option<String>,
+    #[command(flatten)]
+    pixels: PixelArguments,
     /// Exit with 1 if the accuracy is below this many percent
     #[arg(long, value_name = "PERCENT")]
     min_top1: Option<f64>,
@@ -57,7 +65,15 @@ struct Report {
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
     let data = model::load_images(&arguments.data, arguments.limit)?;
     let start = Instant::now();
-    let (arithmetic, top1, seconds) = if arguments.float || arguments.fake_quant {
+    let (arithmetic, top1, seconds) = if model::is_float_network(&arguments.model) {
+        let top1 = imported(context.output, arguments, &data)?;
+        ("float", top1, start.elapsed().as_secs_f64())
+    } else if arguments.pixels.is_given() {
+        return Err(Failure::new(format!(
+            "`{}` knows its normalisation; leave out --mean, --std and --normalization",
+            arguments.model.display()
+        )));
+    } else if arguments.float || arguments.fake_quant {
         let run = run_directory(&arguments.model)?;
         let (name, top1) = floating_point(context.output, &run, arguments.float, &data)?;
         (name, top1, start.elapsed().as_secs_f64())
@@ -73,6 +89,23 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
     };
     context.output.result(&report, || text(&report))?;
     Ok(model::judge(context.output, Some(top1), arguments.min_top1))
+}
+
+/// Accuracy of a network that no run made.
+fn imported(output: Output, arguments: &Arguments, data: &Dataset) -> Result<f64, Failure> {
+    let path = &arguments.model;
+    if !arguments.float {
+        let message = format!("`{}` is a float network", path.display());
+        return Err(Failure::new(message)
+            .hint("add --float to evaluate it as it is, or quantize it with `lowbit quantize`"));
+    }
+    let graph = model::load_float(
+        output,
+        path,
+        arguments.network.as_deref(),
+        &arguments.pixels,
+    )?;
+    model::float_top1(output, &graph, data)
 }
 
 fn integers(

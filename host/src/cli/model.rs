@@ -7,30 +7,69 @@ use lowbit_host::data::{Dataset, Source};
 use lowbit_host::dfq::config::Preset;
 use lowbit_host::dfq::{FakeQuantized, RunDirectory};
 use lowbit_host::graph::{Graph, Normalization, Op, QuantizedGraph};
-use lowbit_host::{import, nn};
+use lowbit_host::import::{self, Imported};
+use lowbit_host::nn;
 use lowbit_runtime::format::Model;
 use serde::{Deserialize, Serialize};
 
 use super::failure::{Failure, Outcome};
 use super::output::Output;
 
-/// A float network in a checkpoint.
+/// A float network in a file.
 #[derive(Debug, Args)]
 pub(crate) struct NetworkArguments {
-    /// Name of the network, e.g. resnet20
+    /// Name of the network, e.g. resnet20; `lowbit networks` lists them. Not needed for ONNX files,
+    /// nor where only one network has such tensors
     #[arg(long, value_name = "NAME")]
-    network: String,
-    /// Its float weights with BatchNorm statistics, a .safetensors file
+    network: Option<String>,
+    /// The float network with BatchNorm statistics: .onnx or .safetensors
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
     /// Number of classes; must be the checkpoint's
     #[arg(long, value_name = "N")]
     classes: Option<usize>,
+    #[command(flatten)]
+    pixels: PixelArguments,
+}
+
+/// How pixels become the network's input.
+#[derive(Debug, Args)]
+pub(crate) struct PixelArguments {
     /// How pixels become the network's input: cifar10, cifar100, imagenet, none, or
-    /// MEAN,MEAN,MEAN/STD,STD,STD. By default that of the preset; checkpoints with parameter-free
-    /// shortcuts were trained with ImageNet's figures, also on CIFAR-10
-    #[arg(long, value_name = "FIGURES")]
+    /// MEAN,MEAN,MEAN/STD,STD,STD. By default the network's own, or that of the preset; checkpoints
+    /// with parameter-free shortcuts were trained with ImageNet's figures, also on CIFAR-10
+    #[arg(long, value_name = "FIGURES", conflicts_with_all = ["mean", "std"])]
     normalization: Option<Normalization>,
+    /// Mean of each channel of the training data, for pixels from 0 to 1
+    #[arg(long, value_name = "MEAN,...", value_delimiter = ',', requires = "std")]
+    mean: Option<Vec<f64>>,
+    /// Standard deviation of each channel of the training data, for pixels from 0 to 1
+    #[arg(long, value_name = "STD,...", value_delimiter = ',', requires = "mean")]
+    std: Option<Vec<f64>>,
+}
+
+impl PixelArguments {
+    /// Whether any figures were given.
+    pub(crate) fn is_given(&self) -> bool {
+        self.normalization.is_some() || self.mean.is_some()
+    }
+
+    fn normalization(&self) -> Result<Option<Normalization>, Failure> {
+        let (Some(mean), Some(std)) = (&self.mean, &self.std) else {
+            return Ok(self.normalization.clone());
+        };
+        let given = Normalization {
+            mean: mean.clone(),
+            std: std.clone(),
+        };
+        if given.fits(mean.len()) {
+            return Ok(Some(given));
+        }
+        Err(Failure::new(format!(
+            "--mean {mean:?} and --std {std:?} do not belong together: as many positive standard \
+             deviations as means expected, one for each channel"
+        )))
+    }
 }
 
 /// Imports the network and settles its normalisation.
@@ -43,26 +82,106 @@ pub(crate) fn load_network(
         network,
         weights,
         classes,
-        normalization,
+        pixels,
     } = arguments;
-    let preset_name = match preset {
-        Preset::Cifar10 => "cifar10",
-        Preset::Cifar100 => "cifar100",
-        Preset::Shapes => "none",
-    };
-    let chosen = normalization
-        .clone()
-        .map_or_else(|| preset_name.parse(), Ok)?;
-    let mut graph = import::load(weights, network, *classes, chosen)?;
+    let mut imported = open(output, weights, network.as_deref(), *classes, pixels)?;
+    if !imported.normalized {
+        let describes_itself = network.is_none() && has_extension(weights, "onnx");
+        if describes_itself {
+            return Err(missing_normalization(weights));
+        }
+        imported.graph.normalization = of_preset(output, &imported.graph, preset)?;
+    }
+    Ok(imported.graph)
+}
+
+/// Imports a network to be evaluated as it is.
+pub(crate) fn load_float(
+    output: Output,
+    path: &Path,
+    network: Option<&str>,
+    pixels: &PixelArguments,
+) -> Result<Graph, Failure> {
+    let imported = open(output, path, network, None, pixels)?;
+    if imported.normalized {
+        Ok(imported.graph)
+    } else {
+        Err(missing_normalization(path))
+    }
+}
+
+/// Whether a file holds a float network that can be imported, judged by its name.
+pub(crate) fn is_float_network(path: &Path) -> bool {
+    ["onnx", "safetensors"]
+        .iter()
+        .any(|extension| has_extension(path, extension))
+}
+
+/// Refuses networks that data-free training can learn nothing from.
+pub(crate) fn require_statistics(graph: &Graph) -> Result<(), Failure> {
+    if graph.has_batch_norm() {
+        return Ok(());
+    }
+    let message = format!(
+        "`{}` has no BatchNorm layers: they were folded into the convolutions when it was exported. \
+         Training without data needs their statistics, which are gone with them",
+        graph.name
+    );
+    Err(Failure::new(message).hint(
+        "export it again with BatchNorm kept, in PyTorch by\n  \
+         torch.onnx.export(model.eval(), image, \"net.onnx\", dynamo=False,\n      \
+         training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False)\n\
+         or give the checkpoint itself with `--network NAME --weights FILE`; without it, ranges can \
+         be measured on images of yours: `--method ptq --data DATA`",
+    ))
+}
+
+fn open(
+    output: Output,
+    path: &Path,
+    network: Option<&str>,
+    classes: Option<usize>,
+    pixels: &PixelArguments,
+) -> Result<Imported, Failure> {
+    let imported = import::open(path, network, classes, pixels.normalization()?)?;
+    for note in &imported.notes {
+        output.say(note);
+    }
+    Ok(imported)
+}
+
+fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|found| found == extension)
+}
+
+fn missing_normalization(path: &Path) -> Failure {
+    let message = format!(
+        "`{}` does not say how pixels become the network's input",
+        path.display()
+    );
+    Failure::new(message).hint(
+        "give the mean and the standard deviation that it was trained with, for pixels from 0 to \
+         1: `--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225`, or by name: `--normalization \
+         imagenet`",
+    )
+}
+
+/// What networks of the preset's data set are usually trained with.
+fn of_preset(output: Output, graph: &Graph, preset: Preset) -> Result<Normalization, Failure> {
     let parameter_free = graph
         .nodes
         .iter()
         .any(|node| matches!(node.op, Op::SubsamplePad { .. }));
-    if normalization.is_none() && preset == Preset::Cifar10 && parameter_free {
-        graph.normalization = "imagenet".parse()?;
-        output.say("Normalising with ImageNet's figures; --normalization changes that");
-    }
-    Ok(graph)
+    let name = match preset {
+        Preset::Cifar10 if parameter_free => {
+            output.say("Normalising with ImageNet's figures; --normalization changes that");
+            "imagenet"
+        }
+        Preset::Cifar10 => "cifar10",
+        Preset::Cifar100 => "cifar100",
+        Preset::Shapes => "none",
+    };
+    Ok(name.parse()?)
 }
 
 /// Reads images that fit the network.

@@ -21,6 +21,8 @@ Examples:
       --bits w4a4 --preset cifar10 --eval cifar10:test_batch.bin --out runs/w4a4
   lowbit quantize --network resnet20 --weights resnet20.safetensors --bits w3a3 \\
       --preset cifar10 --epochs 20 --iterations 50 --seed 1 --out runs/short
+  lowbit quantize --weights net.onnx --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 \\
+      --bits w4a4 --out runs/onnx
 
 The run directory holds the settings, the metrics of every epoch as JSON lines, the latest
 checkpoint and, at the end, the trained network, its curves and generated images. `lowbit pack`
@@ -162,6 +164,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
         &arguments.network,
         arguments.settings.preset,
     )?;
+    model::require_statistics(&teacher)?;
     let evaluation =
         model::load_evaluation(arguments.eval.as_ref(), arguments.eval_limit, &teacher)?;
     let images = load_data(arguments, &config, &teacher)?;

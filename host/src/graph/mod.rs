@@ -183,6 +183,16 @@ pub struct Graph {
     pub placement: Placement,
 }
 
+impl Graph {
+    /// Whether there are statistics of the training data, which data-free training learns from.
+    #[must_use]
+    pub fn has_batch_norm(&self) -> bool {
+        self.nodes
+            .iter()
+            .any(|node| matches!(node.op, Op::BatchNorm(_)))
+    }
+}
+
 /// Width and frozen range of the quantizer behind a node.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ActivationRange {

@@ -36,6 +36,15 @@ const NAMED: [(&str, [f64; 3], [f64; 3]); 4] = [
 pub struct UnknownNormalization(String);
 
 impl Normalization {
+    /// `pixel / 255` for every channel.
+    #[must_use]
+    pub fn identity(channels: usize) -> Self {
+        Self {
+            mean: vec![0.0; channels],
+            std: vec![1.0; channels],
+        }
+    }
+
     /// The input itself, `(pixel / 255 - mean) / std`.
     #[must_use]
     pub fn apply(&self, channel: usize, pixel: u8) -> f64 {

@@ -18,6 +18,23 @@ pub enum Error {
     /// A kind of file that cannot be read.
     #[error("`{0}`: a checkpoint with the extension .safetensors expected")]
     Extension(PathBuf),
+    /// An ONNX file that cannot be imported.
+    #[error(transparent)]
+    Onnx(#[from] super::onnx::Error),
+    /// A network's name where the file describes the network itself.
+    #[error("`{path}` describes its network itself; leave out `--network {network}`")]
+    NetworkGiven {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        network: String,
+    },
+    /// A checkpoint without the name of a network.
+    #[error(
+        "`{0}` holds the tensors of no network that is known; name the network with `--network` \
+         (`lowbit networks` lists them), or give it as an ONNX file, which describes itself"
+    )]
+    Unknown(PathBuf),
     /// The file, or a tensor of the wrong shape or type in it.
     #[error(transparent)]
     File(#[from] tensor_file::Error),

@@ -1,8 +1,9 @@
-//! Checkpoints to graphs.
+//! Checkpoints and ONNX files to graphs.
 
 mod checkpoint;
 mod error;
 mod names;
+pub mod onnx;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,78 @@ use crate::zoo::{self, Network, Parameters};
 
 pub use checkpoint::Checkpoint;
 pub use error::{Error, Found, Hint, Result};
+
+/// A network with what is to be known of it.
+#[derive(Debug, Clone)]
+pub struct Imported {
+    /// The network.
+    pub graph: Graph,
+    /// Whether it is known how pixels become its input. If not, they go in as `pixel / 255`.
+    pub normalized: bool,
+    /// What was changed, for the user.
+    pub notes: Vec<String>,
+}
+
+/// Reads the network at `path`: an ONNX file, a network that this program saved, or a checkpoint of
+/// the network called `network`, which may be left out where only one network has such tensors.
+///
+/// # Errors
+/// As [`load`] and [`onnx::read`]; [`Error::Classes`] for another number of classes than asked for.
+pub fn open(
+    path: &Path,
+    network: Option<&str>,
+    classes: Option<usize>,
+    normalization: Option<Normalization>,
+) -> Result<Imported> {
+    if is_onnx(path) {
+        if let Some(network) = network {
+            return Err(Error::NetworkGiven {
+                path: path.to_owned(),
+                network: network.to_owned(),
+            });
+        }
+        let imported = onnx::read(path, normalization)?;
+        return match classes {
+            Some(asked) if asked != imported.graph.classes => Err(Error::Classes {
+                path: path.to_owned(),
+                tensor: name_of_last(&imported.graph),
+                asked,
+                found: imported.graph.classes,
+            }),
+            _ => Ok(imported),
+        };
+    }
+    let checkpoint = Checkpoint::read(path)?;
+    let network = match network {
+        Some(name) => zoo::network(name)?,
+        None => recognize(&checkpoint).ok_or_else(|| Error::Unknown(path.to_owned()))?,
+    };
+    let chosen = normalization.clone().or_else(|| network.normalization());
+    let [channels, ..] = network.input_shape;
+    let graph = load_checkpoint(
+        &checkpoint,
+        network,
+        classes,
+        chosen
+            .clone()
+            .unwrap_or_else(|| Normalization::identity(channels)),
+    )?;
+    Ok(Imported {
+        graph,
+        normalized: chosen.is_some(),
+        notes: Vec::new(),
+    })
+}
+
+fn is_onnx(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension == "onnx")
+}
+
+fn name_of_last(graph: &Graph) -> String {
+    let last = graph.nodes.last();
+    last.map(|node| node.name.clone()).unwrap_or_default()
+}
 
 /// Reads the weights of the network called `network` (see [`zoo::networks`]) from the checkpoint at
 /// `path`, a `.safetensors` file. The number of classes is that of the classifier in the
@@ -154,8 +227,8 @@ impl Parameters for Reader<'_> {
     }
 }
 
-/// What the checkpoint is, if that can be told.
-fn hint(checkpoint: &Checkpoint) -> Hint {
+/// The network that has exactly the tensors of the checkpoint, if it is one.
+fn recognize(checkpoint: &Checkpoint) -> Option<&'static Network> {
     let fits = |network: &&Network| {
         let mut reader = Reader::new(checkpoint);
         let classes = agree_on_classes(&reader, network, None).unwrap_or(1);
@@ -166,7 +239,12 @@ fn hint(checkpoint: &Checkpoint) -> Hint {
         let built = network.build(&mut reader, classes, normalization);
         built.is_ok() && reader.finish_quietly()
     };
-    if let Some(network) = zoo::networks().iter().find(fits) {
+    zoo::networks().iter().find(fits)
+}
+
+/// What the checkpoint is, if that can be told.
+fn hint(checkpoint: &Checkpoint) -> Hint {
+    if let Some(network) = recognize(checkpoint) {
         Hint::WeightsOf(network.name)
     } else if checkpoint.names().any(|name| name.ends_with("running_var")) {
         Hint::None

@@ -78,6 +78,12 @@ pub fn network(name: &str) -> Result<&'static Network, UnknownNetwork> {
 }
 
 impl Network {
+    /// How pixels become its input, where all of its checkpoints agree on that.
+    #[must_use]
+    pub fn normalization(&self) -> Option<Normalization> {
+        None
+    }
+
     /// Builds the graph. Which kind of shortcuts it has and how its parameters are called is
     /// decided by what `parameters` contains; see [`classifier_weight`](Self::classifier_weight)
     /// for the number of classes.

@@ -1,4 +1,4 @@
-//! Published checkpoints reach their published accuracy and logits.
+//! Published networks reach their published accuracy and logits, from every format.
 
 use std::path::Path;
 
@@ -55,12 +55,24 @@ impl Published {
         assert_eq!(correct.count(), self.correct, "of {}", dataset.len());
     }
 
-    fn has_logits(&self) {
-        let (Some(graph), Some(images), Some(logits)) = (
-            self.graph(),
-            data(self.image_file),
-            data("reference_logits.safetensors"),
-        ) else {
+    /// From the checkpoint and from the ONNX files `exports`.
+    fn has_logits(&self, exports: &[&str]) {
+        if let Some(graph) = self.graph() {
+            self.check_logits(&graph);
+        }
+        for file in exports {
+            let Some(path) = data(file) else { continue };
+            let normalization = self.normalization.parse().unwrap();
+            let imported = import::open(&path, None, None, Some(normalization)).unwrap();
+            assert!(imported.normalized && imported.notes.is_empty());
+            self.check_logits(&imported.graph);
+        }
+    }
+
+    fn check_logits(&self, graph: &Graph) {
+        let (Some(images), Some(logits)) =
+            (data(self.image_file), data("reference_logits.safetensors"))
+        else {
             return;
         };
         let dataset = (self.images)(&images).load().unwrap();
@@ -73,7 +85,7 @@ impl Published {
             keep_for_backward: false,
             record_batch_norm_inputs: false,
         };
-        let pass = forward(&graph, &input, options, &mut ()).unwrap();
+        let pass = forward(graph, &input, options, &mut ()).unwrap();
         let difference = (pass.output() - expected).unwrap().abs().unwrap();
         let largest = difference.max_all().unwrap().to_scalar::<f32>().unwrap();
         assert!(largest <= 1e-4, "logits differ by {largest:e}");
@@ -92,10 +104,10 @@ fn cifar100_resnet32_has_its_measured_accuracy() {
 
 #[test]
 fn cifar10_resnet20_has_the_reference_logits() {
-    CIFAR10.has_logits();
+    CIFAR10.has_logits(&["cifar10_resnet20.onnx", "cifar10_resnet20_bn_folded.onnx"]);
 }
 
 #[test]
 fn cifar100_resnet32_has_the_reference_logits() {
-    CIFAR100.has_logits();
+    CIFAR100.has_logits(&["cifar100_resnet32_dynamo.onnx"]);
 }
