@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::composed;
 use super::executor::{BatchStatistics, ExtraGradients, Forward, Gradients, Wanted};
 use super::forward::windows;
-use super::ops::{activation, batch_norm, conv2d, linear, pool, resample};
+use super::ops::{activation, batch_norm, conv2d, linear, pool, resample, upsampled_conv2d};
 use super::{Error, Result};
 use crate::graph::{Graph, Node, NodeId, Op, Operators, Padding, ParameterName};
 
@@ -70,6 +70,13 @@ impl Forward {
         self.value(*input).ok_or(Error::NotKept)
     }
 
+    /// Factor by which a convolution enlarges what it reads.
+    pub(super) fn enlargement(&self, node: &Node) -> usize {
+        node.inputs
+            .first()
+            .map_or(1, |input| self.enlarged[input.0])
+    }
+
     pub(super) fn weight(&self, id: NodeId) -> Result<&Tensor> {
         self.weights.get(&id).ok_or(Error::NotKept)
     }
@@ -116,8 +123,12 @@ impl Walk<'_> {
             }
             Op::Conv2d(conv) => {
                 let x = forward.read(node)?;
+                let factor = forward.enlargement(node);
                 if self.wanted.parameters {
-                    let weight = conv2d::backward_weight(conv, x, gradient)?;
+                    let weight = match factor {
+                        1 => conv2d::backward_weight(conv, x, gradient)?,
+                        _ => upsampled_conv2d::backward_weight(conv, factor, x, gradient)?,
+                    };
                     self.parameter(id, ParameterName::Weight, weight);
                     if conv.bias.is_some() {
                         let bias = conv2d::backward_bias(gradient)?;
@@ -126,7 +137,16 @@ impl Walk<'_> {
                 }
                 if input_needed {
                     let weight = forward.weight(id)?;
-                    let back = conv2d::backward_input(conv, weight, x.dims(), gradient)?;
+                    let back = match factor {
+                        1 => conv2d::backward_input(conv, weight, x.dims(), gradient)?,
+                        _ => upsampled_conv2d::backward_input(
+                            conv,
+                            weight,
+                            factor,
+                            x.dims(),
+                            gradient,
+                        )?,
+                    };
                     self.send(node, 0, back)?;
                 }
                 Ok(())
@@ -198,6 +218,7 @@ impl Walk<'_> {
             Op::SubsamplePad { stride, front, .. } => {
                 resample::subsample_pad_backward(x.dims(), *stride, *front, gradient)?
             }
+            Op::Upsample { .. } if forward.enlarged[id.0] > 1 => gradient.clone(),
             Op::Upsample { factor } => resample::upsample_backward(x.dims(), *factor, gradient)?,
             Op::MaxPool {
                 window,

@@ -31,7 +31,7 @@ pub trait Hooks {
         Ok(weight.clone())
     }
 
-    /// What takes the place of a node's output.
+    /// What takes the place of a node's output, of the same shape.
     ///
     /// # Errors
     /// The hook's own.
@@ -72,6 +72,8 @@ pub struct Forward {
     pub(super) weights: BTreeMap<NodeId, Tensor>,
     /// Batch moments of BatchNorm nodes, where the pass computed them.
     pub(super) moments: BTreeMap<NodeId, BatchMoments>,
+    /// For every node the factor by which convolutions that read it enlarge it.
+    pub(super) enlarged: Vec<usize>,
     pub(super) batch_statistics: BatchStatistics,
     pub(super) output: Tensor,
 }
@@ -83,7 +85,8 @@ impl Forward {
         &self.output
     }
 
-    /// Value of a node, if it was kept.
+    /// Value of a node, if it was kept. That of an upsampling which only convolutions of stride 1
+    /// read may be the small image: they do the upsampling themselves.
     #[must_use]
     pub fn value(&self, node: NodeId) -> Option<&Tensor> {
         self.values.get(node.0)?.as_ref()

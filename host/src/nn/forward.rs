@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use super::composed;
 use super::executor::{BatchStatistics, Forward, ForwardOptions, Hooks};
-use super::ops::{activation, batch_norm, conv2d, linear, pool, resample};
+use super::ops::{activation, batch_norm, conv2d, linear, pool, resample, upsampled_conv2d};
 use super::{Error, Result};
 use crate::graph::{Graph, NodeId, Op, Operators, Padding};
 
@@ -25,6 +25,7 @@ pub fn forward(
         values: vec![None; graph.nodes.len()],
         weights: BTreeMap::new(),
         moments: BTreeMap::new(),
+        enlarged: enlarged(graph),
         batch_statistics: options.batch_statistics,
         output: input.clone(),
     };
@@ -75,6 +76,29 @@ fn last_uses(graph: &Graph) -> Result<Vec<usize>> {
     Ok(last_uses)
 }
 
+/// For every node the factor by which convolutions that read it enlarge it: that of an upsampling
+/// which they take over, as they do it for less, and 1 for all others.
+fn enlarged(graph: &Graph) -> Vec<usize> {
+    let takes_over = |op: &Op| matches!(op, Op::Conv2d(conv) if conv.stride == 1);
+    let tuned = graph.placement.operators == Operators::Tuned;
+    let mut only_convolutions = vec![tuned; graph.nodes.len()];
+    for node in graph.nodes.iter().filter(|node| !takes_over(&node.op)) {
+        for input in &node.inputs {
+            only_convolutions[input.0] = false;
+        }
+    }
+    if let Some(output) = only_convolutions.last_mut() {
+        *output = false;
+    }
+    let nodes = graph.nodes.iter().zip(only_convolutions);
+    nodes
+        .map(|(node, only_convolutions)| match node.op {
+            Op::Upsample { factor } if only_convolutions => factor,
+            _ => 1,
+        })
+        .collect()
+}
+
 fn compute(
     graph: &Graph,
     pass: &mut Forward,
@@ -97,7 +121,10 @@ fn compute(
         Op::Conv2d(conv) => {
             let x = read(0)?;
             let weight = hooks.weight(id, &conv.weight)?;
-            let output = conv2d::forward(conv, &weight, &x)?;
+            let output = match pass.enlargement(node) {
+                1 => conv2d::forward(conv, &weight, &x)?,
+                factor => upsampled_conv2d::forward(conv, &weight, factor, &x)?,
+            };
             pass.weights.insert(id, weight);
             Ok(output)
         }
@@ -127,6 +154,7 @@ fn compute(
             front,
             back,
         } => resample::subsample_pad(&read(0)?, *stride, *front, *back),
+        Op::Upsample { .. } if pass.enlarged[id.0] > 1 => read(0),
         Op::Upsample { factor } => resample::upsample(&read(0)?, *factor),
         Op::MaxPool {
             window,

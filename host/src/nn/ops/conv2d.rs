@@ -140,11 +140,11 @@ impl Geometry {
         }
     }
 
-    fn group_inputs(&self) -> usize {
+    pub(super) fn group_inputs(&self) -> usize {
         self.channels_in / self.groups
     }
 
-    fn group_outputs(&self) -> usize {
+    pub(super) fn group_outputs(&self) -> usize {
         self.channels_out / self.groups
     }
 }
@@ -258,9 +258,10 @@ pub fn backward_weight(conv: &Conv2d, input: &Tensor, gradient: &Tensor) -> Resu
         let product = OuterProduct {
             left: &g,
             left_start: [0, 0],
+            left_stride: 1,
             pixels: geometry.output,
             right: &x,
-            stride: geometry.stride,
+            right_stride: geometry.stride,
             rows: group * rows..(group + 1) * rows,
             first_right: group * geometry.group_inputs(),
             offsets: &offsets,

@@ -14,6 +14,7 @@ pub mod pool;
 pub mod resample;
 mod slices;
 mod transpose;
+pub mod upsampled_conv2d;
 
 /// Runs `work` compiled for the vector instructions of this machine.
 pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {

@@ -15,14 +15,16 @@ const COLUMNS_PER_TASK: usize = 144;
 pub(super) struct OuterProduct<'a> {
     /// Gradient of the output.
     pub(super) left: &'a Packed,
-    /// Rows and columns of padding before the first pixel of `left`.
+    /// Row and column of the first pixel of `left`.
     pub(super) left_start: [usize; 2],
+    /// Step in `left` from pixel to pixel.
+    pub(super) left_stride: usize,
     /// Rows and columns of pixels to sum over.
     pub(super) pixels: [usize; 2],
     /// Input.
     pub(super) right: &'a Packed,
     /// Step in `right` from pixel to pixel.
-    pub(super) stride: usize,
+    pub(super) right_stride: usize,
     /// Channels of `left` to multiply with.
     pub(super) rows: std::ops::Range<usize>,
     /// First channel of `right` that offsets count from.
@@ -144,31 +146,58 @@ impl OuterProduct<'_> {
         let [left_height, left_width] = self.left.size;
         let [right_height, right_width] = self.right.size;
         let first_right = self.first_right * right_height * right_width;
-        let span = (width - 1) * self.stride + 1;
+        let left_span = (width - 1) * self.left_stride + 1;
+        let right_span = (width - 1) * self.right_stride + 1;
         for y in 0..height {
             let mut lefts = [left; ROWS];
             for (index, slice) in lefts.iter_mut().enumerate() {
-                let line = (row + index) * left_height + self.left_start[0] + y;
-                *slice = &left[line * left_width + self.left_start[1]..][..width];
+                let line = (row + index) * left_height + self.left_start[0] + y * self.left_stride;
+                *slice = &left[line * left_width + self.left_start[1]..][..left_span];
             }
-            let start = first_right + y * self.stride * right_width;
+            let start = first_right + y * self.right_stride * right_width;
             let mut rights = [right; COLUMNS];
             for (slice, offset) in rights.iter_mut().zip(offsets) {
-                *slice = &right[start + offset..][..span];
+                *slice = &right[start + offset..][..right_span];
             }
-            for x in 0..width {
-                let mut factors = [simd.splat_f32s(0.0); ROWS];
-                for (factor, left) in factors.iter_mut().zip(&lefts) {
-                    *factor = left[x];
+            // Constant strides spare the loop most of its address arithmetic.
+            match (self.left_stride, self.right_stride) {
+                (1, 1) => {
+                    add_products::<S, ROWS, COLUMNS>(simd, &mut sums, lefts, rights, width, [1, 1])
                 }
-                for (column, right) in rights.iter().enumerate() {
-                    let value = right[x * self.stride];
-                    for (sums, factor) in sums.iter_mut().zip(&factors) {
-                        sums[column] = simd.mul_add_f32s(*factor, value, sums[column]);
-                    }
+                (2, 1) => {
+                    add_products::<S, ROWS, COLUMNS>(simd, &mut sums, lefts, rights, width, [2, 1])
+                }
+                (l, r) => {
+                    add_products::<S, ROWS, COLUMNS>(simd, &mut sums, lefts, rights, width, [l, r])
                 }
             }
         }
         sums
     }
+}
+
+/// Adds the products of `width` pixels of every row with every column.
+#[inline(always)]
+fn add_products<S: Simd, const ROWS: usize, const COLUMNS: usize>(
+    simd: S,
+    sums: &mut [[S::f32s; COLUMNS]; ROWS],
+    lefts: [&[S::f32s]; ROWS],
+    rights: [&[S::f32s]; COLUMNS],
+    width: usize,
+    [left_stride, right_stride]: [usize; 2],
+) {
+    let mut totals = *sums;
+    for x in 0..width {
+        let mut factors = [simd.splat_f32s(0.0); ROWS];
+        for (factor, left) in factors.iter_mut().zip(&lefts) {
+            *factor = left[x * left_stride];
+        }
+        for (column, right) in rights.iter().enumerate() {
+            let value = right[x * right_stride];
+            for (totals, factor) in totals.iter_mut().zip(&factors) {
+                totals[column] = simd.mul_add_f32s(*factor, value, totals[column]);
+            }
+        }
+    }
+    *sums = totals;
 }
