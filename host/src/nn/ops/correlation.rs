@@ -9,6 +9,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::buffer::Buffer;
+use super::instructions::arch;
 use super::packed::{Packed, lanes, unpack};
 
 /// Output channels computed together.
@@ -91,7 +92,7 @@ impl Correlation<'_> {
         let mut packed = Buffer::with_length(self.input.blocks * height * row);
         let rows = packed.as_mut_slice().par_chunks_exact_mut(row.max(1));
         rows.enumerate().for_each(|(index, output)| {
-            pulp::Arch::new().dispatch(Row {
+            arch().dispatch(Row {
                 correlation: self,
                 phases,
                 block: index / height,

@@ -6,6 +6,7 @@ pub mod batch_norm;
 mod buffer;
 pub mod conv2d;
 mod correlation;
+pub mod instructions;
 pub mod linear;
 mod matmul;
 mod outer_product;
@@ -18,5 +19,5 @@ pub mod upsampled_conv2d;
 
 /// Runs `work` compiled for the vector instructions of this machine.
 pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(work)
+    instructions::arch().dispatch(work)
 }

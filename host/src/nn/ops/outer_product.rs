@@ -4,6 +4,7 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::instructions::arch;
 use super::packed::Packed;
 
 /// Columns that one task works on; fixed, so that results do not depend on the number of threads.
@@ -45,7 +46,7 @@ impl OuterProduct<'_> {
             let columns = COLUMNS_PER_TASK.min(self.offsets.len() - first);
             let rows = row_tile.min(self.rows.len() - row);
             let mut sums = vec![0f32; rows * columns];
-            pulp::Arch::new().dispatch(Task {
+            arch().dispatch(Task {
                 product: self,
                 row: self.rows.start + row,
                 rows,
@@ -76,7 +77,7 @@ fn wide_registers() -> bool {
             S::REGISTER_COUNT
         }
     }
-    pulp::Arch::new().dispatch(Registers) >= 32
+    arch().dispatch(Registers) >= 32
 }
 
 /// A few rows times up to [`COLUMNS_PER_TASK`] columns.

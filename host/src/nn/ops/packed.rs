@@ -12,6 +12,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::buffer::{Buffer, LINE};
+use super::instructions::arch;
 use super::transpose::{Transposing, with_transpose};
 use crate::graph::Padding;
 
@@ -25,7 +26,7 @@ pub(super) fn lanes() -> usize {
             S::F32_LANES
         }
     }
-    pulp::Arch::new().dispatch(Lanes)
+    arch().dispatch(Lanes)
 }
 
 /// Images in the order of this module.

@@ -25,7 +25,7 @@ macro_rules! vector_functions {
                     }
                 }
                 let lifetime = std::marker::PhantomData::<&'a ()>;
-                pulp::Arch::new().dispatch(Call { $($argument,)* lifetime })
+                $crate::nn::ops::instructions::arch().dispatch(Call { $($argument,)* lifetime })
             }
         )*
     };
