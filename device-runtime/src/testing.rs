@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::format::{
-    BLOB_ALIGNMENT, Blob, CHECKSUM, Golden, Header, Kind, MAGIC, Operation, PROLOGUE_BYTES,
+    BLOB_ALIGNMENT, Blob, CHECKSUM, Golden, Header, Kind, Layout, MAGIC, Operation, PROLOGUE_BYTES,
     Storage, TensorSpec, VERSION, Weights,
 };
 
@@ -65,6 +65,7 @@ pub fn tiny_model(bias: i64, identity: u8) -> Vec<u8> {
             input: values,
             weights: Weights {
                 bits: 2,
+                layout: Layout::Rows,
                 codes: blobs.push(&[0b0101_0101, 0]),
                 zero_points: blobs.push(&[0; 4]),
             },

@@ -6,11 +6,16 @@ use crate::format::{
     Blob, Convolution, Kind, Model, Operation, Requantize, Residual, Scratch, TensorSpec, Weights,
 };
 use crate::kernels::pool::{self, Windows};
-use crate::kernels::{Affines, Elements, ElementsMut, Image, ImageMut, Rows};
+use crate::kernels::{Affines, Elements, ElementsMut, Image, ImageMut, Kernels, Rows};
 use crate::kernels::{add, conv2d, input_table, logits};
 
 /// Computes the output of `operation`.
-pub(super) fn execute(model: &Model<'_>, operation: &Operation<'_>, arena: &mut Arena<'_>) {
+pub(super) fn execute(
+    kernels: Kernels,
+    model: &Model<'_>,
+    operation: &Operation<'_>,
+    arena: &mut Arena<'_>,
+) {
     let spec = &operation.output;
     let parts = arena.split(spec, scratch(&operation.kind));
     match &operation.kind {
@@ -38,7 +43,7 @@ pub(super) fn execute(model: &Model<'_>, operation: &Operation<'_>, arena: &mut 
             let epilogue = inputs.epilogue(requantize, residual, spec);
             let (_, scratch, _) = bytemuck::pod_align_to_mut(parts.scratch);
             let mut output = ImageMut::new(spec, parts.output);
-            conv2d::run(&source, &epilogue, &mut output, scratch);
+            conv2d::run(kernels, &source, &epilogue, &mut output, scratch);
         }
         Kind::Add { .. } => execute_add(&operation.kind, spec, parts),
         Kind::MaxPool { .. } | Kind::SumPool { .. } | Kind::AveragePool { .. } => {
@@ -159,6 +164,7 @@ fn scratch(kind: &Kind) -> Scratch {
 fn rows<'a>(model: &Model<'a>, weights: &Weights, taps: usize) -> Rows<'a> {
     Rows {
         bits: weights.bits,
+        layout: weights.layout,
         taps,
         codes: model.blob(weights.codes),
         zero_points: model.blob(weights.zero_points),

@@ -11,6 +11,7 @@ mod view;
 use core::ops::ControlFlow;
 
 use crate::format::{Model, Operation, TENSOR_ALIGNMENT};
+use crate::kernels::Kernels;
 use arena::Arena;
 
 pub use logits::Logits;
@@ -56,6 +57,7 @@ impl Observer for () {
 pub struct Engine<'m, 'a> {
     model: Model<'m>,
     arena: Arena<'a>,
+    kernels: Kernels,
 }
 
 impl<'m, 'a> Engine<'m, 'a> {
@@ -65,6 +67,18 @@ impl<'m, 'a> Engine<'m, 'a> {
     /// # Errors
     /// If the arena is too small or starts in the wrong place.
     pub fn new(model: Model<'m>, arena: &'a mut [u8]) -> Result<Self, Error> {
+        Self::with_kernels(model, arena, Kernels::FASTEST)
+    }
+
+    /// Like [`new`](Self::new), with a choice of kernels: for tests that compare them.
+    ///
+    /// # Errors
+    /// If the arena is too small or starts in the wrong place.
+    pub fn with_kernels(
+        model: Model<'m>,
+        arena: &'a mut [u8],
+        kernels: Kernels,
+    ) -> Result<Self, Error> {
         let needed = model.header().arena_bytes as usize;
         let available = arena.len();
         if !arena.as_ptr().addr().is_multiple_of(TENSOR_ALIGNMENT) {
@@ -76,6 +90,7 @@ impl<'m, 'a> Engine<'m, 'a> {
         Ok(Self {
             model,
             arena: Arena::new(arena),
+            kernels,
         })
     }
 
@@ -96,7 +111,7 @@ impl<'m, 'a> Engine<'m, 'a> {
     pub fn run(&mut self, observer: &mut impl Observer) -> Option<Logits<'_>> {
         let mut last = None;
         for (index, operation) in self.model.operations().enumerate() {
-            execute::execute(&self.model, &operation, &mut self.arena);
+            execute::execute(self.kernels, &self.model, &operation, &mut self.arena);
             let view = TensorView::new(operation.output, self.arena.tensor(&operation.output));
             if observer.observe(index, &operation, &view).is_break() {
                 return None;

@@ -79,14 +79,57 @@ impl TensorSpec {
     }
 }
 
-/// Weights of a convolution or linear layer: k-bit codes, per output channel one bit stream
-/// (little-endian, lowest bit first) that starts on a byte boundary. Taps are ordered kernel row,
-/// kernel column, input channel of the group, so that they match a patch of a channels-last image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// How the codes of weights lie in their blob. Every core reads every layout; each layout is fast
+/// for the kernels that it was made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Layout {
+    /// Per output channel one bit stream (little-endian, lowest bit first) that starts on a byte
+    /// boundary.
+    #[default]
+    Rows,
+    /// Per pair of output channels little-endian words of 32 bits, each with `32 / (2 * bits)` taps
+    /// of both channels: `sum of code[1][i] << (2 * bits * i) | code[0][i] << (2 * bits * i + bits)`.
+    /// Rotated right by `2 * bits * i + bits`, a word has the first channel's code in its lowest
+    /// bits and the second channel's in its highest, ready to be multiplied by both at once. Codes
+    /// of taps behind the last and of the channel that an odd number lacks do not matter.
+    Pairs,
+}
+
+impl Layout {
+    /// Most bits that a code of [`Pairs`](Self::Pairs) may have.
+    pub const PAIRS_MOST_BITS: u8 = 5;
+
+    /// Taps in a word of [`Pairs`](Self::Pairs).
+    #[must_use]
+    pub const fn pairs_per_word(bits: u8) -> u64 {
+        match bits {
+            0 => 1,
+            bits => 16 / bits as u64,
+        }
+    }
+
+    /// Bytes of the codes of `rows` output channels.
+    #[must_use]
+    pub const fn bytes(self, bits: u8, taps: u64, rows: u16) -> u64 {
+        match self {
+            Self::Rows => (taps * bits as u64).div_ceil(8).saturating_mul(rows as u64),
+            Self::Pairs => {
+                let words = taps.div_ceil(Self::pairs_per_word(bits));
+                words.saturating_mul(4 * (rows as u64).div_ceil(2))
+            }
+        }
+    }
+}
+
+/// Weights of a convolution or linear layer: k-bit codes. Taps are ordered kernel row, kernel
+/// column, input channel of the group, so that they match a patch of a channels-last image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Weights {
     /// Width of a code, 2 to 8.
     pub bits: u8,
-    /// `output channels x ceil(taps * bits / 8)` bytes.
+    /// Order of the codes.
+    pub layout: Layout,
+    /// [`Layout::bytes`] bytes.
     pub codes: Blob,
     /// One `i16` per output channel: the integer weight is `code + zero_point`.
     pub zero_points: Blob,

@@ -14,6 +14,7 @@ mod cortex_m_dsp;
 mod dot;
 mod elements;
 pub mod input_table;
+mod lanes;
 pub mod logits;
 mod parameters;
 pub mod pool;
@@ -22,10 +23,29 @@ pub mod wgpu;
 #[cfg(lowbit_x86_64_detect)]
 mod x86_64;
 
-use crate::format::{Convolution, Kind, Residual};
+use crate::format::{Convolution, Kind, Residual, TensorSpec};
 
 pub use elements::{Elements, ElementsMut, Image, ImageMut};
+pub use lanes::fastest_layout;
 pub use parameters::{Affines, Rows};
+
+/// Which kernels compute an operation. All give the same integers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernels {
+    /// Those that are written for reading, and for processors with caches and wide vectors.
+    Reference,
+    /// Those for microcontrollers where there are any for the operation, otherwise the reference.
+    Tuned,
+}
+
+impl Kernels {
+    /// The fastest on the processor that this is compiled for.
+    pub const FASTEST: Self = if cfg!(any(target_arch = "arm", target_arch = "riscv32")) {
+        Self::Tuned
+    } else {
+        Self::Reference
+    };
+}
 
 /// Rows of taps in scratch are filled up with zeros to a multiple of this.
 pub const TAP_ALIGNMENT: u64 = 8;
@@ -54,6 +74,14 @@ pub fn scratch_bytes(kind: &Kind, positions: u32) -> u64 {
     };
     let taps = rows(convolution).saturating_add(projection.map_or(0, rows));
     taps.saturating_mul(size_of::<i16>() as u64)
+}
+
+/// Bytes of scratch with which a convolution computes `rows` rows of `output` at a time by the
+/// kernels for microcontrollers; `None` if there are none for the operation. Less makes it slower,
+/// not wrong.
+#[must_use]
+pub fn tuned_scratch_bytes(kind: &Kind, output: &TensorSpec, rows: u16) -> Option<u64> {
+    conv2d::tiled::scratch_bytes(kind, output, rows)
 }
 
 /// Taps of one output channel, filled up to [`TAP_ALIGNMENT`].

@@ -1,6 +1,7 @@
 //! Weights and requantization parameters as they lie in the file.
 
 use crate::arithmetic::{Affine, unpack};
+use crate::format::Layout;
 
 /// Element `index` of little-endian numbers of `N` bytes; 0 behind the last.
 pub(super) fn element<const N: usize>(bytes: &[u8], index: usize) -> [u8; N] {
@@ -10,14 +11,16 @@ pub(super) fn element<const N: usize>(bytes: &[u8], index: usize) -> [u8; N] {
         .unwrap_or([0; N])
 }
 
-/// Packed weights, one row of codes per output channel.
+/// Packed weights, per output channel one row of codes.
 #[derive(Debug, Clone, Copy)]
 pub struct Rows<'a> {
     /// Width of a code, 2 to 8.
     pub bits: u8,
+    /// Order of the codes.
+    pub layout: Layout,
     /// Codes per row.
     pub taps: usize,
-    /// The rows, each starting on a byte boundary.
+    /// The codes.
     pub codes: &'a [u8],
     /// One `i16` per row.
     pub zero_points: &'a [u8],
@@ -35,12 +38,51 @@ impl Rows<'_> {
 
     /// Unpacks as many weights of a row as `into` holds, from tap `start`, a multiple of 8.
     pub(super) fn unpack_part(&self, row: usize, start: usize, into: &mut [i16]) {
+        let zero_point = self.zero_point(row);
+        if self.layout == Layout::Pairs {
+            for (tap, weight) in (start..).zip(into) {
+                *weight = zero_point.wrapping_add(self.paired_code(row, tap));
+            }
+            return;
+        }
         let bits = usize::from(self.bits);
         let row_bytes = self.taps.wrapping_mul(bits).div_ceil(8);
         let from = row.wrapping_mul(row_bytes).wrapping_add(start / 8 * bits);
         let codes = self.codes.get(from..).unwrap_or_default();
-        let zero_point = i16::from_le_bytes(element(self.zero_points, row));
         unpack(self.bits, codes, zero_point, into);
+    }
+
+    /// Added to the codes of a row.
+    pub(super) fn zero_point(&self, row: usize) -> i16 {
+        i16::from_le_bytes(element(self.zero_points, row))
+    }
+
+    /// The words of a pair of rows in [`Layout::Pairs`].
+    pub(super) fn pair_words(&self, pair: usize) -> &[[u8; 4]] {
+        let count = self.words_per_pair();
+        let words = self.codes.as_chunks().0.get(pair.wrapping_mul(count)..);
+        words
+            .and_then(|words| words.get(..count))
+            .unwrap_or_default()
+    }
+
+    fn words_per_pair(&self) -> usize {
+        let per_word = Layout::pairs_per_word(self.bits) as usize;
+        self.taps.checked_div(per_word).map_or(0, |whole| {
+            whole + usize::from(whole.wrapping_mul(per_word) < self.taps)
+        })
+    }
+
+    /// A code of [`Layout::Pairs`].
+    fn paired_code(&self, row: usize, tap: usize) -> i16 {
+        let per_word = (Layout::pairs_per_word(self.bits) as usize).max(1);
+        let index = (row / 2)
+            .wrapping_mul(self.words_per_pair())
+            .wrapping_add(tap / per_word);
+        let word = u32::from_le_bytes(element(self.codes, index));
+        let slot = 2 * (tap % per_word) + (1 - row % 2);
+        let code = word.wrapping_shr(slot as u32 * u32::from(self.bits));
+        (code & ((1 << self.bits.min(8)) - 1)) as i16
     }
 }
 

@@ -7,7 +7,7 @@
 //! | `affine`, `requantize` | BatchNorm, bias and scales as gains and offsets, and those as integers |
 //! | `input_table` | pixels to integers |
 //! | `operations` | one operation per layer |
-//! | `arena`, `placement` | where tensors lie |
+//! | `arena`, `placement`, `scratch` | where tensors lie, and what is left for scratch |
 
 mod affine;
 mod arena;
@@ -18,6 +18,7 @@ mod pattern;
 mod placement;
 mod program;
 mod requantize;
+mod scratch;
 mod weights;
 
 pub use error::Error;
@@ -30,17 +31,17 @@ use crate::graph::QuantizedGraph;
 pub struct Options {
     /// Width of the input table's entries, sign included, 2 to 16.
     pub input_bits: u8,
-    /// Output positions that every convolution can process at a time, if it has that many; more
-    /// where the arena has room anyway. More are faster, as weights are unpacked less often, and
-    /// need more scratch.
-    pub tile_positions: u32,
+    /// Output rows that every convolution can compute at a time, if it has that many; more where
+    /// the arena has room anyway. More are faster, as weights are unpacked less often, and need
+    /// more scratch.
+    pub tile_rows: u16,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             input_bits: 8,
-            tile_positions: 16,
+            tile_rows: 8,
         }
     }
 }

@@ -5,7 +5,7 @@ use lowbit_runtime::format::{Kind, Residual, TENSOR_ALIGNMENT};
 use super::arena::{self, Plan};
 use super::error::narrow;
 use super::operations::Operations;
-use super::{Error, Options, Program};
+use super::{Error, Options, Program, scratch};
 use crate::graph::QuantizedGraph;
 
 pub(super) fn place(
@@ -56,20 +56,18 @@ fn widen_scratch(
     plan: &Plan,
     options: &Options,
 ) {
-    let positions = u32::from(step.output.height) * u32::from(step.output.width);
+    let output = step.output;
     let kind = step.kind;
     let Kind::Conv2d { scratch, .. } = &mut step.kind else {
         return;
     };
     let gap = arena::largest_gap(blocks, plan, index, scratch.offset as usize);
     let room = (gap.len() / TENSOR_ALIGNMENT * TENSOR_ALIGNMENT) as u64;
-    let fits = |positions: &u32| lowbit_runtime::kernels::scratch_bytes(&kind, *positions) <= room;
-    let most = (options.tile_positions.min(positions).max(1)..=positions)
-        .rev()
-        .find(fits);
-    scratch.offset = match most {
+    let fits = |rows: &u16| scratch::bytes(&kind, &output, *rows) <= room;
+    let least = options.tile_rows.clamp(1, output.height);
+    scratch.offset = match (least..=output.height).rev().find(fits) {
         Some(most) => {
-            scratch.length = lowbit_runtime::kernels::scratch_bytes(&kind, most) as u32;
+            scratch.length = scratch::bytes(&kind, &output, most) as u32;
             gap.start as u32
         }
         None => offset(plan, scratch.offset),

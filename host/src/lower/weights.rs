@@ -1,7 +1,7 @@
 //! Float weights to packed codes in the board's order of taps.
 
 use candle_core::Tensor;
-use lowbit_runtime::format::Weights;
+use lowbit_runtime::format::{Layout, Weights};
 
 use super::{Blobs, Error};
 use crate::dfq::quantizer::{QuantizedWeight, quantize_weight};
@@ -15,7 +15,7 @@ const CONSTANT_RANGE: f32 = 1e-6;
 /// Codes of one layer, taps in the board's order.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Codes {
-    bits: u8,
+    pub(super) bits: u8,
     taps: usize,
     codes: Vec<u8>,
     zero_points: Vec<i16>,
@@ -122,12 +122,12 @@ impl Codes {
     }
 
     /// Puts codes and zero points into the blob section.
-    pub(super) fn write(&self, blobs: &mut Blobs) -> Weights {
-        let packed = self
-            .codes
-            .chunks_exact(self.taps)
-            .flat_map(|row| pack(row, self.bits));
-        let packed = packed.collect::<Vec<_>>();
+    pub(super) fn write(&self, layout: Layout, blobs: &mut Blobs) -> Weights {
+        let rows = self.codes.chunks_exact(self.taps).collect::<Vec<_>>();
+        let packed = match layout {
+            Layout::Rows => rows.iter().flat_map(|row| pack(row, self.bits)).collect(),
+            Layout::Pairs => pack_pairs(&rows, self.bits),
+        };
         let zero_points = self
             .zero_points
             .iter()
@@ -135,6 +135,7 @@ impl Codes {
             .collect::<Vec<_>>();
         Weights {
             bits: self.bits,
+            layout,
             codes: blobs.push(&packed),
             zero_points: blobs.push(&zero_points),
         }
@@ -150,6 +151,24 @@ fn constant(values: &[f32], zero_point: f32) -> Option<f64> {
         || high == low;
     let mean = values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len() as f64;
     degenerate.then_some(mean)
+}
+
+/// The codes of two rows at a time, see [`Layout::Pairs`].
+fn pack_pairs(rows: &[&[u8]], bits: u8) -> Vec<u8> {
+    let per_word = Layout::pairs_per_word(bits) as usize;
+    let mut bytes = Vec::new();
+    for pair in rows.chunks(2) {
+        for start in (0..pair[0].len()).step_by(per_word) {
+            let mut word = 0u32;
+            for (channel, row) in pair.iter().enumerate() {
+                for (index, &code) in row[start..].iter().take(per_word).enumerate() {
+                    word |= u32::from(code) << (usize::from(bits) * (2 * index + 1 - channel));
+                }
+            }
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+    }
+    bytes
 }
 
 /// Codes as a little-endian bit stream of whole bytes.

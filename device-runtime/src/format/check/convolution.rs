@@ -2,7 +2,7 @@
 
 use super::parts::{Arena, Section, bounded, largest_code, range};
 use super::source::magnitude;
-use crate::format::{Convolution, Fault, Model, Storage, TensorSpec, Weights};
+use crate::format::{Convolution, Fault, Layout, Model, Storage, TensorSpec, Weights};
 
 /// Sums of products stay below this.
 const ACCUMULATOR_LIMIT: u64 = 1 << 31;
@@ -156,11 +156,14 @@ pub(super) fn weights<'a>(
     taps: u64,
     rows: u16,
 ) -> Result<impl Iterator<Item = u64> + use<'a>, Fault> {
-    range(names.bits, weights.bits.into(), 2, 8)?;
+    let most_bits = match weights.layout {
+        Layout::Rows => 8,
+        Layout::Pairs => Layout::PAIRS_MOST_BITS,
+    };
+    range(names.bits, weights.bits.into(), 2, most_bits.into())?;
     let section = Section::of(model);
-    // At most 2^48 taps of 8 bits in 2^16 rows.
-    let row_bytes = (taps * u64::from(weights.bits)).div_ceil(8);
-    let bytes = row_bytes.saturating_mul(rows.into());
+    // At most 2^48 taps.
+    let bytes = weights.layout.bytes(weights.bits, taps, rows);
     section.blob(names.codes, weights.codes, bytes)?;
     let zero_points = section.numbers(names.zero_points, weights.zero_points, rows)?;
     let largest = largest_code(weights.bits);

@@ -52,6 +52,27 @@ impl File {
         self.push(&bytes)
     }
 
+    /// Words with the codes of two rows each.
+    pub(crate) fn push_pairs(&mut self, bits: u8, rows: &[Vec<i64>]) -> Blob {
+        let mut bytes = Vec::new();
+        let per_word = usize::from(16 / bits);
+        for pair in rows.chunks(2) {
+            for start in (0..pair[0].len()).step_by(per_word) {
+                let code = |row: usize, tap: usize| match pair.get(row) {
+                    Some(row) => *row.get(start + tap).unwrap_or(&1) as u32,
+                    // What the rows lack must not matter.
+                    None => (1 << bits) - 1,
+                };
+                // From the highest code down.
+                let word = (0..per_word).rev().fold(0, |word, tap| {
+                    (((word << bits) | code(0, tap)) << bits) | code(1, tap)
+                });
+                bytes.extend_from_slice(&word.to_le_bytes());
+            }
+        }
+        self.push(&bytes)
+    }
+
     pub(crate) fn finish(&self, header: &Header<'_>, operations: &[Operation<'_>]) -> Vec<u8> {
         let header = encode(header);
         let program: Vec<u8> = operations.iter().flat_map(encode).collect();

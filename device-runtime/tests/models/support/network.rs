@@ -2,10 +2,10 @@
 
 use lowbit_runtime::engine::{Engine, Observer, TensorView};
 use lowbit_runtime::format::{
-    Convolution, Golden, Header, Kind, Model, Operation, Requantize, Residual, Scratch, Storage,
-    TensorSpec, Weights,
+    Convolution, Golden, Header, Kind, Layout, Model, Operation, Requantize, Residual, Scratch,
+    Storage, TensorSpec, Weights,
 };
-use lowbit_runtime::kernels::scratch_bytes;
+use lowbit_runtime::kernels::{Kernels, scratch_bytes, tuned_scratch_bytes};
 
 use super::reference::{Geometry, Plain, convolve, requantize, window};
 use super::{File, Random};
@@ -163,7 +163,9 @@ impl Network {
             residual,
             scratch: Scratch::default(),
         };
-        let length = scratch_bytes(&kind, case.tile) as u32 + case.spare;
+        let rows = case.tile.min(u32::from(spec.height)) as u16;
+        let tuned = tuned_scratch_bytes(&kind, &spec, rows).unwrap_or(0);
+        let length = scratch_bytes(&kind, case.tile).max(tuned) as u32 + case.spare;
         if let Kind::Conv2d { scratch, .. } = &mut kind {
             *scratch = Scratch {
                 offset: self.reserve(length),
@@ -224,9 +226,16 @@ impl Network {
             .zip(&zero_points)
             .map(|(row, zero_point)| row.iter().map(|code| code + zero_point).collect())
             .collect();
+        let paired = bits <= 5 && self.random.between(0, 1) == 1;
+        let (layout, codes) = if paired {
+            (Layout::Pairs, self.file.push_pairs(bits, &codes))
+        } else {
+            (Layout::Rows, self.file.push_codes(bits, &codes))
+        };
         let weights = Weights {
             bits,
-            codes: self.file.push_codes(bits, &codes),
+            layout,
+            codes,
             zero_points: self.file.push_i16(&zero_points),
         };
         (weights, values)
@@ -547,13 +556,20 @@ impl Network {
         });
     }
 
-    /// Packs and runs the network and compares every element of every operation's output.
+    /// Packs and runs the network with all kernels, and compares every element of every
+    /// operation's output.
     pub(crate) fn verify(&mut self) -> Result<(), String> {
         let file = self.pack();
         let model = Model::new_checked(&file).map_err(|error| error.to_string())?;
+        self.run(model, Kernels::Reference)?;
+        self.run(model, Kernels::Tuned)
+    }
+
+    fn run(&self, model: Model<'_>, kernels: Kernels) -> Result<(), String> {
         let mut words = vec![0xa5a5_a5a5_a5a5_a5a5u64; self.arena.div_ceil(8) as usize];
         let arena = bytemuck::cast_slice_mut(&mut words);
-        let mut engine = Engine::new(model, arena).map_err(|error| error.to_string())?;
+        let mut engine =
+            Engine::with_kernels(model, arena, kernels).map_err(|error| error.to_string())?;
         engine.pixels_mut().copy_from_slice(&self.pixels);
         let mut comparison = Comparison {
             tensors: &self.tensors,
@@ -561,7 +577,7 @@ impl Network {
         };
         let ended = engine.run(&mut comparison).is_none();
         match comparison.difference {
-            Some(difference) => Err(difference),
+            Some(difference) => Err(format!("{kernels:?}: {difference}")),
             None if ended => Err("ended early".to_owned()),
             None => Ok(()),
         }

@@ -1,8 +1,9 @@
 //! Convolutions and linear layers with what is added before their only rounding.
 
 use lowbit_runtime::format::{
-    Blob, Convolution, Kind, Requantize, Residual, Scratch, Storage, TensorSpec,
+    Blob, Convolution, Kind, Requantize, Residual, Scratch, Storage, TensorSpec, Weights,
 };
+use lowbit_runtime::kernels::fastest_layout;
 
 use super::{Builder, LARGEST_ACCUMULATOR, Site, Target, forms, numbers};
 use crate::graph::NodeId;
@@ -10,7 +11,7 @@ use crate::lower::affine::Affine;
 use crate::lower::arena::Block;
 use crate::lower::error::narrow;
 use crate::lower::pattern::{Branch, Shortcut, Term, WHOLE_IMAGE, Weighted};
-use crate::lower::{Error, Options};
+use crate::lower::{Error, Options, scratch};
 
 impl Builder<'_> {
     pub(super) fn conv(
@@ -131,7 +132,7 @@ impl Builder<'_> {
             // A linear layer is a convolution whose kernel covers the image.
             Weighted::Linear(_) => (input.window(WHOLE_IMAGE), 1, Default::default(), 1),
         };
-        let convolution = Convolution {
+        let mut convolution = Convolution {
             input: input.spec,
             kernel_height: narrow(name, "its kernel's height", kernel[0], 255)?,
             kernel_width: narrow(name, "its kernel's width", kernel[1], 255)?,
@@ -140,8 +141,10 @@ impl Builder<'_> {
             pad_top: narrow(name, "its padding", padding.top, 255)?,
             pad_left: narrow(name, "its padding", padding.left, 255)?,
             groups: narrow(name, "its number of groups", groups, 65535)?,
-            weights: codes.write(&mut self.operations.blobs),
+            weights: Weights::default(),
         };
+        let layout = fastest_layout(&convolution, codes.bits);
+        convolution.weights = codes.write(layout, &mut self.operations.blobs);
         Ok((convolution, affine, largest * input.largest))
     }
 
@@ -171,9 +174,7 @@ impl Builder<'_> {
 
     fn add_scratch(&mut self, kind: &mut Kind, output: &TensorSpec, options: &Options) {
         let step = self.operations.steps.len();
-        let positions = u32::from(output.height) * u32::from(output.width);
-        let positions = positions.min(options.tile_positions.max(1));
-        let bytes = lowbit_runtime::kernels::scratch_bytes(kind, positions);
+        let bytes = scratch::bytes(kind, output, options.tile_rows);
         let block = self.operations.blocks.len() as u32;
         self.operations.blocks.push(Block {
             bytes: bytes as usize,

@@ -1,6 +1,6 @@
 //! The classifier.
 
-use lowbit_runtime::format::{Kind, Storage};
+use lowbit_runtime::format::{Kind, Layout, Storage};
 
 use super::{Builder, Site, forms, numbers};
 use crate::graph::NodeId;
@@ -26,7 +26,7 @@ impl Builder<'_> {
         let blobs = &mut self.operations.blobs;
         let kind = Kind::Logits {
             input: input.spec,
-            weights: codes.write(blobs),
+            weights: codes.write(Layout::Rows, blobs),
             multipliers: blobs.push(&numbers(&forms, |form| form.multipliers[0].to_le_bytes())),
             biases: blobs.push(&numbers(&forms, |form| form.bias.to_le_bytes())),
             shifts: blobs.push(&numbers(&forms, |form| [form.shift])),

@@ -1,14 +1,13 @@
 //! Dual 16-bit multiply-accumulate (`SMLAD`) of Cortex-M4, M7 and cores with the DSP extension.
-#![expect(unsafe_code, reason = "inline assembly")]
 
 use core::arch::asm;
 
 /// Taps per round of the loop.
 const ROUND: usize = 8;
 
-/// The same sums as [`dot::portable`](super::dot): each patch (outer index) with each row of weights
+/// The same sums as [`dot::portable`](super::super::dot): each patch (outer index) with each row of weights
 /// (inner index). Per round of 8 taps 16 loads and 16 `SMLAD` do 32 multiplications.
-pub(super) fn dot_2x2(weights: [&[i16]; 2], patches: [&[i16]; 2]) -> [[i32; 2]; 2] {
+pub(in crate::kernels) fn dot_2x2(weights: [&[i16]; 2], patches: [&[i16]; 2]) -> [[i32; 2]; 2] {
     let [first, second] = weights;
     let [left, right] = patches;
     let shortest = first

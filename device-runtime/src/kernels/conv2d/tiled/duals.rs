@@ -1,0 +1,188 @@
+//! Operands as values of 16 bits, two taps per word.
+//!
+//! ```text
+//!   patch:    per two taps | position 0 | position 1 |
+//!   weights:  per two taps | channel 0  | channel 1  |
+//! ```
+//! Each row of the kernel is filled up to whole words.
+
+use super::{CHANNELS, Source};
+use crate::kernels::elements::Elements;
+use crate::kernels::parameters::Rows;
+
+#[cfg(lowbit_cortex_m_dsp)]
+pub(super) use crate::kernels::cortex_m_dsp::duals_product as product;
+
+/// Packs row `y` of the input, `None` outside the image, as the positions `x` and `x + 1` see it.
+pub(super) fn pack_row(source: &Source<'_>, y: Option<usize>, x: usize, into: &mut [u32]) {
+    let geometry = source.geometry;
+    let taps = usize::from(geometry.kernel_width) * source.input.channels;
+    let Some(y) = y else {
+        into.fill(0);
+        return;
+    };
+    let into: &mut [[i16; 4]] = bytemuck::must_cast_slice_mut(into.as_chunks_mut::<2>().0);
+    for position in 0..2 {
+        let column = (x + position) * usize::from(geometry.stride_x);
+        let window = Window::new(source, y, column, taps);
+        window.pack(&source.input.elements, into, position);
+    }
+}
+
+/// One row of a patch: taps before, within and behind the image.
+struct Window {
+    /// Taps in the padding left of the image.
+    before: usize,
+    /// Taps within the image.
+    within: usize,
+    /// All taps.
+    taps: usize,
+    /// Element of the first tap within the image.
+    from: usize,
+}
+
+impl Window {
+    /// `column` counts from the first column of padding.
+    fn new(source: &Source<'_>, y: usize, column: usize, taps: usize) -> Self {
+        let (width, channels) = (source.input.width, source.input.channels);
+        let padding = usize::from(source.geometry.pad_left);
+        let before = (padding.saturating_sub(column) * channels).min(taps);
+        let x = column.saturating_sub(padding);
+        let within = (width.saturating_sub(x) * channels).min(taps - before);
+        Self {
+            before,
+            within,
+            taps,
+            from: source.input.pixel(y, x),
+        }
+    }
+
+    fn pack(&self, elements: &Elements<'_>, into: &mut [[i16; 4]], position: usize) {
+        let even = self.before.is_multiple_of(2) && self.within.is_multiple_of(2);
+        match elements {
+            Elements::Code8 { codes, zero_point } if even => {
+                let codes = codes.get(self.from..).unwrap_or_default();
+                let codes = codes.get(..self.within).unwrap_or_default();
+                let zero_point = *zero_point as i16;
+                let value = |code: u8| zero_point.wrapping_add(code.into());
+                let within = codes.as_chunks::<2>().0.iter();
+                self.write(into, position, within.map(|codes| codes.map(value)));
+            }
+            Elements::Value16(values) if even => {
+                let values = values.get(self.from..).unwrap_or_default();
+                let values = values.get(..self.within).unwrap_or_default();
+                self.write(into, position, values.as_chunks::<2>().0.iter().copied());
+            }
+            _ => self.write_singly(elements, into, position),
+        }
+    }
+
+    /// `within` are the taps within the image, two at a time.
+    #[inline(always)]
+    fn write(
+        &self,
+        into: &mut [[i16; 4]],
+        position: usize,
+        within: impl Iterator<Item = [i16; 2]>,
+    ) {
+        let (before, rest) = into.split_at_mut((self.before / 2).min(into.len()));
+        let (middle, behind) = rest.split_at_mut((self.within / 2).min(rest.len()));
+        let place = |words: &mut [i16; 4], pair: [i16; 2]| {
+            if position == 0 {
+                [words[0], words[1]] = pair;
+            } else {
+                [words[2], words[3]] = pair;
+            }
+        };
+        before.iter_mut().for_each(|words| place(words, [0; 2]));
+        behind.iter_mut().for_each(|words| place(words, [0; 2]));
+        for (words, pair) in middle.iter_mut().zip(within) {
+            place(words, pair);
+        }
+    }
+
+    fn write_singly(&self, elements: &Elements<'_>, into: &mut [[i16; 4]], position: usize) {
+        let halves = into.iter_mut().flat_map(|words| {
+            let (first, second) = words.split_at_mut(2);
+            if position == 0 { first } else { second }
+        });
+        for (tap, half) in halves.enumerate() {
+            let within = tap
+                .checked_sub(self.before)
+                .filter(|&tap| tap < self.within);
+            let within = within.filter(|_| tap < self.taps);
+            *half = within.map_or(0, |tap| elements.get(self.from + tap) as i16);
+        }
+    }
+}
+
+/// Unpacks the weights of the channels from `channel` on, for `kernel` rows of taps.
+pub(super) fn unpack(rows: &Rows<'_>, channel: usize, kernel: usize, into: &mut [u32]) {
+    let into: &mut [[i16; 4]] = bytemuck::must_cast_slice_mut(into.as_chunks_mut::<2>().0);
+    let row_taps = rows.taps.checked_div(kernel).unwrap_or_default();
+    let row_pairs = row_taps.div_ceil(2).max(1);
+    for words in into.iter_mut().skip(row_pairs * kernel) {
+        *words = [0; 4];
+    }
+    for (row, into) in into.chunks_exact_mut(row_pairs).take(kernel).enumerate() {
+        for half in 0..CHANNELS {
+            unpack_row(rows, channel + half, row * row_taps, row_taps, into, half);
+        }
+    }
+}
+
+/// Taps that are unpacked at a time.
+const CHUNK: usize = 16;
+
+fn unpack_row(
+    rows: &Rows<'_>,
+    channel: usize,
+    first: usize,
+    taps: usize,
+    into: &mut [[i16; 4]],
+    half: usize,
+) {
+    let mut start = 0;
+    // Codes can be unpacked from every eighth tap on.
+    let ahead = first % 8;
+    for into in into.chunks_mut(CHUNK / 2) {
+        let mut values = [0i16; CHUNK + 8];
+        let count = CHUNK.min(taps - start.min(taps));
+        let from = first + start - ahead;
+        rows.unpack_part(
+            channel,
+            from,
+            values.get_mut(..ahead + count).unwrap_or_default(),
+        );
+        let values = values.get(ahead..).unwrap_or_default().iter();
+        let pairs = values.as_slice().as_chunks::<2>().0;
+        for (words, pair) in into.iter_mut().zip(pairs) {
+            if half == 0 {
+                [words[0], words[1]] = *pair;
+            } else {
+                [words[2], words[3]] = *pair;
+            }
+        }
+        start += CHUNK;
+    }
+}
+
+/// Sums of products of two positions (inner index) with two channels (outer index).
+#[cfg(not(lowbit_cortex_m_dsp))]
+pub(super) fn product(patch: &[u32], weights: &[u32]) -> [[i32; 2]; CHANNELS] {
+    let patch: &[[i16; 4]] = bytemuck::must_cast_slice(patch.as_chunks::<2>().0);
+    let weights: &[[i16; 4]] = bytemuck::must_cast_slice(weights.as_chunks::<2>().0);
+    let mut sums = [[0i32; 2]; CHANNELS];
+    for (patch, weights) in patch.iter().zip(weights) {
+        for (channel, sums) in sums.iter_mut().enumerate() {
+            for (position, sum) in sums.iter_mut().enumerate() {
+                for tap in 0..2 {
+                    let weight = i32::from(weights[2 * channel + tap]);
+                    let value = i32::from(patch[2 * position + tap]);
+                    *sum = sum.wrapping_add(weight.wrapping_mul(value));
+                }
+            }
+        }
+    }
+    sums
+}

@@ -1,0 +1,159 @@
+//! Operands in lanes, see [`Lanes`].
+
+#[cfg(not(lowbit_cortex_m_dsp))]
+use super::Sums;
+use super::{CHANNELS, Source, WIDTH};
+use crate::kernels::elements::Elements;
+use crate::kernels::lanes::Lanes;
+use crate::kernels::parameters::Rows;
+
+#[cfg(lowbit_cortex_m_dsp)]
+pub(super) use crate::kernels::cortex_m_dsp::lanes_product as product;
+
+/// Packs row `y` of the input, `None` outside the image, as the tile whose first column is `x` sees
+/// it: per kernel column and channel two words, each with the codes of two positions. Returns the
+/// sums of the codes per position.
+pub(super) fn pack_row(
+    source: &Source<'_>,
+    padding: &[u8],
+    lanes: Lanes,
+    [y, x]: [Option<usize>; 2],
+    into: &mut [u32],
+) -> [i32; WIDTH] {
+    let geometry = source.geometry;
+    let channels = source.input.channels;
+    let padding = padding.get(..channels).unwrap_or_default();
+    let stride = usize::from(geometry.stride_x);
+    let first = x.unwrap_or_default() * stride;
+    let mut sums = [0; WIDTH];
+    let columns = into.chunks_exact_mut((channels * WIDTH / 2).max(1));
+    for (column, into) in (first..).zip(columns) {
+        let pixels = core::array::from_fn(|position| {
+            let x = column + position * stride;
+            let x = x.checked_sub(geometry.pad_left.into());
+            match (y, x) {
+                (Some(y), Some(x)) if x < source.input.width => pixel(source, y, x),
+                _ => padding,
+            }
+        });
+        let column_sums = pack_pixels(pixels, lanes.position, into);
+        for (sum, column) in sums.iter_mut().zip(column_sums) {
+            *sum += column;
+        }
+    }
+    sums
+}
+
+fn pixel<'a>(source: &Source<'a>, y: usize, x: usize) -> &'a [u8] {
+    let Elements::Code8 { codes, .. } = source.input.elements else {
+        return &[];
+    };
+    let codes = codes.get(source.input.pixel(y, x)..);
+    codes
+        .and_then(|codes| codes.get(..source.input.channels))
+        .unwrap_or_default()
+}
+
+/// Returns the sum of the codes of each pixel, which fits a lane.
+#[inline(always)]
+fn pack_pixels(pixels: [&[u8]; WIDTH], shift: u32, into: &mut [u32]) -> [i32; WIDTH] {
+    let [first, second, third, fourth] = pixels;
+    let mut sums = [0u32; 2];
+    let words = into.as_chunks_mut::<2>().0.iter_mut();
+    let codes = first.iter().zip(second).zip(third).zip(fourth);
+    for (words, (((&a, &b), &c), &d)) in words.zip(codes) {
+        let pair = |low: u8, high: u8| u32::from(low) | u32::from(high) << shift;
+        *words = [pair(a, b), pair(c, d)];
+        sums = [
+            sums[0].wrapping_add(words[0]),
+            sums[1].wrapping_add(words[1]),
+        ];
+    }
+    let mask = (1u32 << shift) - 1;
+    let [low, high] = sums;
+    [low & mask, low >> shift, high & mask, high >> shift].map(|sum| sum as i32)
+}
+
+/// Unpacks the weights of the channel pair that starts with `channel` into words with the codes of
+/// both; what is left of `into` becomes 0.
+pub(super) fn unpack(rows: &Rows<'_>, channel: usize, into: &mut [u32]) {
+    let words = rows.pair_words(channel / CHANNELS);
+    match rows.bits {
+        2 => unpack_words::<2, 8>(words, into),
+        3 => unpack_words::<3, 5>(words, into),
+        4 => unpack_words::<4, 4>(words, into),
+        5 => unpack_words::<5, 3>(words, into),
+        _ => {}
+    }
+    let behind = into.get_mut(rows.taps..).unwrap_or_default();
+    behind.fill(0);
+}
+
+fn unpack_words<const BITS: u32, const TAPS: usize>(words: &[[u8; 4]], into: &mut [u32]) {
+    let code = (1u32 << BITS) - 1;
+    let mask = code | code << (32 - BITS);
+    let (groups, rest) = into.as_chunks_mut::<TAPS>();
+    let taps = |word: &[u8; 4]| {
+        let word = u32::from_le_bytes(*word);
+        core::array::from_fn::<u32, TAPS, _>(|tap| {
+            word.rotate_right(2 * BITS * tap as u32 + BITS) & mask
+        })
+    };
+    let last = words.get(groups.len()).map_or([0; TAPS], taps);
+    for (group, word) in groups.iter_mut().zip(words) {
+        *group = taps(word);
+    }
+    for (to, from) in rest.iter_mut().zip(last) {
+        *to = from;
+    }
+}
+
+/// Sums of the codes of both channels.
+pub(super) fn weight_sums(weights: &[u32], lanes: Lanes) -> [i32; CHANNELS] {
+    let mask = (1 << (32 - lanes.channel)) - 1;
+    weights.iter().fold([0; CHANNELS], |sums, &word| {
+        let codes = [word & mask, word >> lanes.channel];
+        [sums[0] + codes[0] as i32, sums[1] + codes[1] as i32]
+    })
+}
+
+/// Sums of products of codes: per tap one word of weights and two words of the patch.
+#[cfg(not(lowbit_cortex_m_dsp))]
+pub(super) fn product(patch: &[u32], weights: &[u32], lanes: Lanes) -> Sums {
+    let mut sums = [[0i32; WIDTH]; CHANNELS];
+    let (patch, _) = patch.as_chunks::<2>();
+    let chunk = lanes.chunk.max(1) as usize;
+    for (patch, weights) in patch.chunks(chunk).zip(weights.chunks(chunk)) {
+        let mut fields = [0u64; 2];
+        for (pairs, &weight) in patch.iter().zip(weights) {
+            for (field, &pair) in fields.iter_mut().zip(pairs) {
+                *field = field.wrapping_add(u64::from(pair).wrapping_mul(weight.into()));
+            }
+        }
+        for (pair, field) in fields.into_iter().enumerate() {
+            let apart = set_apart(field, lanes);
+            for (channel, sums) in sums.iter_mut().enumerate() {
+                for position in 0..2 {
+                    sums[2 * pair + position] += apart[channel][position];
+                }
+            }
+        }
+    }
+    sums
+}
+
+/// The four sums of a chunk, channel by channel.
+#[cfg(not(lowbit_cortex_m_dsp))]
+fn set_apart(
+    field: u64,
+    Lanes {
+        position, channel, ..
+    }: Lanes,
+) -> [[i32; 2]; CHANNELS] {
+    let low = field & ((1 << channel) - 1);
+    let high = field >> channel;
+    [low, high].map(|both| {
+        let mask = (1 << position) - 1;
+        [(both & mask) as i32, (both >> position) as i32]
+    })
+}

@@ -1,0 +1,196 @@
+//! Convolution in tiles of four positions by two output channels, for cores that pay for every
+//! load.
+//!
+//! Columns of [`WIDTH`] output positions are computed from top to bottom, as many rows at a time as
+//! scratch has room for. Each row of the input is packed once per column, as all columns of the
+//! kernel see it, so that the patch of a tile is one run of words and the patch of the tile below
+//! starts a fixed number of words later. The weights of two channels are unpacked once for all these
+//! tiles. What is left for the innermost loop is two runs of words, multiplied and added.
+//!
+//! ```text
+//!   scratch, per convolution
+//!   | padding | patch sums | packed rows of the input             | weights of two channels |
+//!                          | row 0 | row 1 | row 2 | row 3 | ... |
+//!                          |<---- patch of tile 0 --->|
+//!                                  |<---- patch of tile 1 --->|      (3x3, stride 1)
+//! ```
+
+mod duals;
+mod finish;
+mod lanes;
+mod operand;
+
+use super::{Addend, Epilogue, Source};
+use crate::format::{Kind, Residual, Storage, TensorSpec};
+use crate::kernels::elements::{Elements, ElementsMut, ImageMut};
+use finish::{CodesMut, Finish};
+use operand::{Form, Operand, Room};
+
+/// Output positions of a tile, side by side in a row.
+pub(in crate::kernels) const WIDTH: usize = 4;
+/// Output channels of a tile.
+pub(in crate::kernels) const CHANNELS: usize = 2;
+
+/// Accumulators of a tile, channel by channel.
+pub(in crate::kernels) type Sums = [[i32; WIDTH]; CHANNELS];
+
+/// Bytes of scratch with which a convolution computes `rows` rows of `output` at a time in tiles;
+/// `None` for what has no such form.
+pub(in crate::kernels) fn scratch_bytes(
+    kind: &Kind,
+    output: &TensorSpec,
+    rows: u16,
+) -> Option<u64> {
+    let Kind::Conv2d {
+        convolution,
+        residual,
+        ..
+    } = kind
+    else {
+        return None;
+    };
+    let Storage::Code8 { .. } = output.storage else {
+        return None;
+    };
+    let room = |convolution| {
+        let form = Form::of(convolution)?;
+        Some(Room::new(convolution, form, rows.into()).words() as u64)
+    };
+    let projected = match residual {
+        Residual::Projection { convolution, .. } => room(convolution)?,
+        Residual::Identity { input, .. } if !matches!(input.storage, Storage::Code8 { .. }) => {
+            return None;
+        }
+        Residual::None | Residual::Identity { .. } => 0,
+    };
+    Some(4 * (room(convolution)? + projected))
+}
+
+/// Computes `output`, or returns `false` and does nothing if the operation has no such form or
+/// scratch has no room for a single row.
+pub(super) fn run(
+    source: &Source<'_>,
+    epilogue: &Epilogue<'_>,
+    output: &mut ImageMut<'_>,
+    scratch: &mut [u32],
+) -> bool {
+    let (height, width, channels) = (output.height, output.width, output.channels);
+    let ElementsMut::Code8 { codes, zero_point } = &mut output.elements else {
+        return false;
+    };
+    let projected = match &epilogue.addend {
+        Addend::Projection { source, .. } => Some(*source),
+        Addend::Identity {
+            input: Some(input), ..
+        } if !matches!(input.elements, Elements::Code8 { .. }) => return false,
+        Addend::None | Addend::Identity { .. } => None,
+    };
+    let Some(mut operands) = Operands::new(*source, projected, height, scratch) else {
+        return false;
+    };
+    let mut output = CodesMut {
+        width,
+        channels,
+        zero_point: *zero_point,
+        codes,
+    };
+    for x in (0..width).step_by(WIDTH) {
+        let mut y = 0;
+        while y < height {
+            let rows = operands.rows.min(height - y);
+            let band = Band { y, rows, x };
+            operands.pack(&band);
+            run_band(&mut operands, epilogue, &band, &mut output);
+            y += rows;
+        }
+    }
+    true
+}
+
+/// Output rows of a column of tiles that are computed together.
+#[derive(Debug, Clone, Copy)]
+struct Band {
+    /// The first row.
+    y: usize,
+    /// How many there are.
+    rows: usize,
+    /// The first column of the tiles.
+    x: usize,
+}
+
+fn run_band(
+    operands: &mut Operands<'_>,
+    epilogue: &Epilogue<'_>,
+    band: &Band,
+    output: &mut CodesMut<'_>,
+) {
+    for channel in (0..output.channels).step_by(CHANNELS) {
+        operands.unpack(channel);
+        let finish = Finish::new(epilogue, channel, output);
+        for row in 0..band.rows {
+            let main = operands.main.product(row);
+            let projected = operands.projection.as_ref();
+            let projected = projected.map(|projection| projection.product(row));
+            finish.tile(&main, projected.as_ref(), [band.y + row, band.x], output);
+        }
+    }
+}
+
+/// The convolution and, with a projection, the second one.
+struct Operands<'a> {
+    main: Operand<'a>,
+    projection: Option<Operand<'a>>,
+    /// Output rows that scratch has room for.
+    rows: usize,
+}
+
+impl<'a> Operands<'a> {
+    fn new(
+        main: Source<'a>,
+        projection: Option<Source<'a>>,
+        height: usize,
+        scratch: &'a mut [u32],
+    ) -> Option<Self> {
+        let form = Form::of(main.geometry)?;
+        let projection = match projection {
+            Some(source) => Some((source, Form::of(source.geometry)?)),
+            None => None,
+        };
+        let words = |rows| {
+            let projected = projection.map_or(0, |(source, form)| {
+                Room::new(source.geometry, form, rows).words()
+            });
+            Room::new(main.geometry, form, rows).words() + projected
+        };
+        // The need grows by the same amount from row to row.
+        let (least, more) = (words(1), words(2) - words(1));
+        let spare = scratch.len().checked_sub(least)?;
+        let rows = spare
+            .checked_div(more)
+            .unwrap_or_default()
+            .saturating_add(1);
+        let rows = rows.min(height);
+        let (main, scratch) = Operand::new(main, form, rows, scratch);
+        let projection =
+            projection.map(|(source, form)| Operand::new(source, form, rows, scratch).0);
+        Some(Self {
+            main,
+            projection,
+            rows,
+        })
+    }
+
+    fn pack(&mut self, band: &Band) {
+        self.main.pack(band);
+        if let Some(projection) = &mut self.projection {
+            projection.pack(band);
+        }
+    }
+
+    fn unpack(&mut self, channel: usize) {
+        self.main.unpack(channel);
+        if let Some(projection) = &mut self.projection {
+            projection.unpack(channel);
+        }
+    }
+}

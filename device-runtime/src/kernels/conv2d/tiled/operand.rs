@@ -1,0 +1,270 @@
+//! A convolution with its part of scratch.
+
+use super::{Band, CHANNELS, Source, Sums, WIDTH, duals, lanes};
+use crate::format::{Convolution, Storage};
+use crate::kernels::elements::Elements;
+use crate::kernels::lanes::{Lanes, ROUND};
+
+/// Words that a product may read behind the last packed row, where weights are 0.
+const SLACK: usize = 8;
+
+/// How operands lie in words.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Form {
+    /// Codes of two positions and of two channels per word, see [`Lanes`].
+    Lanes(Lanes),
+    /// Values of 16 bits, two taps per word.
+    Duals,
+}
+
+impl Form {
+    /// The form of `convolution`; `None` if it has none.
+    pub(super) fn of(convolution: &Convolution) -> Option<Self> {
+        if convolution.groups != 1 {
+            return None;
+        }
+        if let Some(lanes) = Lanes::of(convolution) {
+            return Some(Self::Lanes(lanes));
+        }
+        let is_narrow = convolution.input.storage != Storage::Value32;
+        is_narrow.then_some(Self::Duals)
+    }
+}
+
+/// The parts of scratch, in words.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// Codes of a pixel outside the image.
+    padding: usize,
+    /// Words of a packed row, for all positions of a tile.
+    row: usize,
+    /// Packed rows from an output row to the next.
+    step: usize,
+    /// Packed rows.
+    packed_rows: usize,
+    /// Output rows.
+    rows: usize,
+    /// Taps of a channel, filled up to whole rounds.
+    taps: usize,
+}
+
+impl Room {
+    /// Room for `rows` output rows.
+    pub(super) fn new(convolution: &Convolution, form: Form, rows: usize) -> Self {
+        let channels = usize::from(convolution.input.channels);
+        let row_taps = usize::from(convolution.kernel_width) * channels;
+        let row_taps = match form {
+            Form::Lanes(_) => row_taps,
+            Form::Duals => row_taps.next_multiple_of(2),
+        };
+        let kernel = usize::from(convolution.kernel_height);
+        // Rows are shared by the tiles above each other if their kernels overlap.
+        let step = kernel.min(convolution.stride_y.into());
+        Self {
+            padding: channels.div_ceil(4),
+            row: row_taps * WIDTH / 2,
+            step,
+            packed_rows: rows.saturating_sub(1) * step + kernel,
+            rows,
+            taps: (row_taps * kernel).next_multiple_of(ROUND as usize),
+        }
+    }
+
+    /// All words.
+    pub(super) fn words(&self) -> usize {
+        self.padding + WIDTH * (self.rows + self.packed_rows) + self.packed() + self.taps
+    }
+
+    fn packed(&self) -> usize {
+        self.packed_rows * self.row + SLACK
+    }
+}
+
+/// A convolution, its packed rows and the unpacked weights of [`CHANNELS`] output channels.
+pub(super) struct Operand<'a> {
+    source: Source<'a>,
+    form: Form,
+    room: Room,
+    /// Codes of a pixel outside the image.
+    padding: &'a mut [u32],
+    /// Per output row the sums of the patches' codes.
+    patch_sums: &'a mut [[i32; WIDTH]],
+    /// Per packed row the sums of its codes.
+    row_sums: &'a mut [[i32; WIDTH]],
+    packed: &'a mut [u32],
+    weights: &'a mut [u32],
+    /// Of the weights.
+    zero_points: [i32; CHANNELS],
+    /// What an activation zero point adds to every sum.
+    constants: [i32; CHANNELS],
+}
+
+impl<'a> Operand<'a> {
+    /// Takes the front of `scratch`, enough for `rows` output rows, and returns the rest.
+    pub(super) fn new(
+        source: Source<'a>,
+        form: Form,
+        rows: usize,
+        scratch: &'a mut [u32],
+    ) -> (Self, &'a mut [u32]) {
+        let room = Room::new(source.geometry, form, rows);
+        let (padding, scratch) = take(scratch, room.padding);
+        let (patch_sums, scratch) = take(scratch, room.rows * WIDTH);
+        let (row_sums, scratch) = take(scratch, room.packed_rows * WIDTH);
+        let (packed, scratch) = take(scratch, room.packed());
+        let (weights, scratch) = take(scratch, room.taps);
+        if let Elements::Code8 { zero_point, .. } = source.input.elements {
+            let code = zero_point.wrapping_neg() as u8;
+            padding.fill(u32::from_ne_bytes([code; 4]));
+        }
+        let operand = Self {
+            source,
+            form,
+            room,
+            padding,
+            patch_sums: signed(patch_sums).as_chunks_mut().0,
+            row_sums: signed(row_sums).as_chunks_mut().0,
+            packed,
+            weights,
+            zero_points: [0; CHANNELS],
+            constants: [0; CHANNELS],
+        };
+        (operand, scratch)
+    }
+
+    /// Packs the rows of the input that `band` reads.
+    pub(super) fn pack(&mut self, band: &Band) {
+        let geometry = self.source.geometry;
+        let (kernel, step) = (usize::from(geometry.kernel_height), self.room.step.max(1));
+        let stride = usize::from(geometry.stride_y);
+        let count = band.rows.saturating_sub(1) * step + kernel;
+        for index in 0..count {
+            // Input row of packed row `index`: rows between kernels that do not overlap are left out.
+            let y = if step < stride {
+                (band.y + index / step) * stride + index % step
+            } else {
+                band.y * stride + index
+            };
+            let y = y.checked_sub(geometry.pad_top.into());
+            let y = y.filter(|&y| y < self.source.input.height);
+            self.pack_row(index, y, band.x);
+        }
+        for row in 0..band.rows {
+            let rows = self.row_sums.get(row * step..).unwrap_or_default();
+            let mut sums = [0; WIDTH];
+            for row in rows.iter().take(kernel) {
+                for (sum, &part) in sums.iter_mut().zip(row) {
+                    *sum += part;
+                }
+            }
+            if let Some(patch) = self.patch_sums.get_mut(row) {
+                *patch = sums;
+            }
+        }
+    }
+
+    fn pack_row(&mut self, index: usize, y: Option<usize>, x: usize) {
+        match self.form {
+            Form::Lanes(lanes) => {
+                let into = part_mut(self.packed, index * self.room.row, self.room.row);
+                let padding = bytemuck::must_cast_slice(self.padding);
+                let sums = lanes::pack_row(&self.source, padding, lanes, [y, Some(x)], into);
+                if let Some(row) = self.row_sums.get_mut(index) {
+                    *row = sums;
+                }
+            }
+            Form::Duals => {
+                let row = self.room.row / 2;
+                let half = self.room.packed_rows * row;
+                for pair in 0..WIDTH / 2 {
+                    let into = part_mut(self.packed, pair * half + index * row, row);
+                    duals::pack_row(&self.source, y, x + 2 * pair, into);
+                }
+            }
+        }
+    }
+
+    /// Unpacks the weights of the channels from `channel` on.
+    pub(super) fn unpack(&mut self, channel: usize) {
+        let rows = &self.source.weights;
+        match self.form {
+            Form::Lanes(lanes) => {
+                lanes::unpack(rows, channel, self.weights);
+                self.zero_points = [0, 1].map(|index| rows.zero_point(channel + index).into());
+                self.constants = self.activation_constants(lanes);
+            }
+            Form::Duals => {
+                let kernel = usize::from(self.source.geometry.kernel_height).max(1);
+                duals::unpack(rows, channel, kernel, self.weights);
+            }
+        }
+    }
+
+    /// `zero_point * sum of weights`, the latter with their own zero points.
+    fn activation_constants(&self, lanes: Lanes) -> [i32; CHANNELS] {
+        let Elements::Code8 { zero_point, .. } = self.source.input.elements else {
+            return [0; CHANNELS];
+        };
+        if zero_point == 0 {
+            return [0; CHANNELS];
+        }
+        let sums = lanes::weight_sums(self.weights, lanes);
+        let taps = self.source.weights.taps as i32;
+        core::array::from_fn(|index| {
+            let weights = sums[index].wrapping_add(taps.wrapping_mul(self.zero_points[index]));
+            zero_point.wrapping_mul(weights)
+        })
+    }
+
+    /// Accumulators of the tile in row `row` of the band.
+    pub(super) fn product(&self, row: usize) -> Sums {
+        let first = row * self.room.step;
+        match self.form {
+            Form::Lanes(lanes) => {
+                let patch = self.packed.get(first * self.room.row..).unwrap_or_default();
+                let codes = lanes::product(patch, self.weights, lanes);
+                let patch_sums = self.patch_sums.get(row).copied().unwrap_or_default();
+                self.corrected(codes, patch_sums)
+            }
+            Form::Duals => {
+                let row = self.room.row / 2;
+                let half = self.room.packed_rows * row;
+                let patch = |pair| {
+                    self.packed
+                        .get(pair * half + first * row..)
+                        .unwrap_or_default()
+                };
+                let [[a, b], [c, d]] = [0, 1].map(|pair| duals::product(patch(pair), self.weights));
+                [[a[0], a[1], c[0], c[1]], [b[0], b[1], d[0], d[1]]]
+            }
+        }
+    }
+
+    /// Products of codes to products of values.
+    fn corrected(&self, codes: Sums, patch_sums: [i32; WIDTH]) -> Sums {
+        core::array::from_fn(|channel| {
+            let (zero_point, constant) = (self.zero_points[channel], self.constants[channel]);
+            core::array::from_fn(|position| {
+                let correction = zero_point.wrapping_mul(patch_sums[position]);
+                codes[channel][position]
+                    .wrapping_add(correction)
+                    .wrapping_add(constant)
+            })
+        })
+    }
+}
+
+fn signed(words: &mut [u32]) -> &mut [i32] {
+    bytemuck::must_cast_slice_mut(words)
+}
+
+fn part_mut(words: &mut [u32], from: usize, length: usize) -> &mut [u32] {
+    let rest = words.get_mut(from..);
+    rest.and_then(|rest| rest.get_mut(..length))
+        .unwrap_or_default()
+}
+
+/// The first `length` words, as many as there are, and the rest.
+fn take(words: &mut [u32], length: usize) -> (&mut [u32], &mut [u32]) {
+    words.split_at_mut(length.min(words.len()))
+}

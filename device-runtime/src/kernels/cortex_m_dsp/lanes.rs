@@ -1,0 +1,220 @@
+//! Four products per `UMLAL`, see [`Lanes`]: four positions by two channels.
+//!
+//! ```text
+//!   r0       patch, two words per tap: positions 0 and 1, positions 2 and 3
+//!   r1       weights, one word per tap: both channels
+//!   r2 r3    sums of positions 0 and 1        bits   0 .. P  P .. C  C .. C+P  C+P .. 64
+//!   r4 r5    sums of positions 2 and 3        sum    p0 c0   p1 c0   p0 c1     p1 c1
+//!   r6-r9    patch of two taps
+//!   r10-lr   weights of four taps
+//! ```
+//! Four taps take 3 loads and 8 `UMLAL` for 32 products. After each chunk the sums are set apart:
+//! `E` collects the fields at 0 and C, which then have C bits each, `T` everything. At the end
+//! `(T - E) >> P` are the other two.
+//!
+//! ```text
+//!   sp +0 E0   +8 T0   +16 E1   +24 T1   +32 where a chunk starts   +36 chunks left
+//!      +40 what follows a chunk   +48 where the sums go
+//! ```
+
+use core::arch::naked_asm;
+
+use crate::kernels::conv2d::tiled::Sums;
+use crate::kernels::lanes::{LONGEST_CHUNK, Lanes, ROUND};
+
+/// Rounds of four taps in the unrolled loop.
+const ROUNDS: u32 = LONGEST_CHUNK / ROUND;
+/// Bytes of code of a round: eleven instructions of four bytes.
+const ROUND_BYTES: u32 = 44;
+
+/// Chunks of a row of taps.
+#[repr(C)]
+struct Job {
+    /// How many chunks.
+    chunks: u32,
+    /// Bytes of the unrolled loop that the first chunk leaves out.
+    first: u32,
+    /// The same for the others.
+    next: u32,
+}
+
+/// Sums of products of codes: per tap one word of weights and two words of the patch. 0 if the patch
+/// is too short.
+pub(in crate::kernels) fn lanes_product(patch: &[u32], weights: &[u32], lanes: Lanes) -> Sums {
+    let mut sums = [[0; 4]; 2];
+    let taps = lanes.first as usize + (lanes.chunks as usize - 1) * lanes.chunk as usize;
+    if weights.len() < taps || patch.len() < 2 * taps {
+        return sums;
+    }
+    let skipped = |taps: u32| (ROUNDS - taps / ROUND) * ROUND_BYTES;
+    let job = Job {
+        chunks: lanes.chunks,
+        first: skipped(lanes.first),
+        next: skipped(lanes.chunk),
+    };
+    let product = match lanes.channel {
+        30 => product_15_30,
+        29 => product_14_29,
+        28 => product_14_28,
+        _ => product_13_27,
+    };
+    let into = sums.as_flattened_mut().as_mut_ptr();
+    // SAFETY: `Lanes` has these fields, `chunks` is at least 1, and chunks are whole rounds of at
+    // most `LONGEST_CHUNK` taps. Together they read `taps` words of weights and twice as many of the
+    // patch, and eight sums are written.
+    unsafe { product(patch.as_ptr(), weights.as_ptr(), &job, into) };
+    sums
+}
+
+/// The loop for fields that start at bits 0, `$position`, `$channel` and their sum.
+macro_rules! product {
+    ($name:ident, $position:literal, $channel:literal) => {
+        const _: () = assert!(
+            $position <= $channel - $position
+                && $channel < 32
+                && $position + $channel > 32
+        );
+
+        /// # Safety
+        /// `job` divides the taps into whole rounds; `patch`, `weights` and `sums` are valid for two
+        /// words per tap, one word per tap and eight words.
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name(
+            patch: *const u32,
+            weights: *const u32,
+            job: *const Job,
+            sums: *mut i32,
+        ) {
+            naked_asm!(
+                "push {{r3-r11, lr}}",
+                "sub sp, #48",
+                "ldm r2, {{r4, r5, r6}}",
+                "adr r7, 2f",
+                "adds r7, #1",
+                "add r6, r7",
+                "add r7, r5",
+                "adr r8, 3f",
+                "adr r9, 5f",
+                "subs r4, #1",
+                "it eq",
+                "moveq r8, r9",
+                "add r8, #1",
+                "strd r6, r4, [sp, #32]",
+                "str r8, [sp, #40]",
+                "movs r2, #0",
+                "movs r3, #0",
+                "movs r4, #0",
+                "movs r5, #0",
+                "bx r7",
+                ".p2align 2",
+                "2:",
+                ".rept {rounds}",
+                "ldmia.w r1!, {{r10, r11, r12, lr}}",
+                "ldmia.w r0!, {{r6, r7, r8, r9}}",
+                "umlal r2, r3, r6, r10",
+                "umlal r4, r5, r7, r10",
+                "umlal r2, r3, r8, r11",
+                "umlal r4, r5, r9, r11",
+                "ldmia.w r0!, {{r6, r7, r8, r9}}",
+                "umlal r2, r3, r6, r12",
+                "umlal r4, r5, r7, r12",
+                "umlal r2, r3, r8, lr",
+                "umlal r4, r5, r9, lr",
+                ".endr",
+                "ldr pc, [sp, #40]",
+                // The first of several chunks.
+                ".p2align 2",
+                "3:",
+                "strd r2, r3, [sp, #8]",
+                "strd r4, r5, [sp, #24]",
+                "bfc r2, #{position}, #{channel} - {position}",
+                "ubfx r3, r3, #0, #{position} + {channel} - 32",
+                "bfc r4, #{position}, #{channel} - {position}",
+                "ubfx r5, r5, #0, #{position} + {channel} - 32",
+                "strd r2, r3, [sp]",
+                "strd r4, r5, [sp, #16]",
+                "adr r8, 4f",
+                "add r8, #1",
+                "str r8, [sp, #40]",
+                "movs r2, #0",
+                "movs r3, #0",
+                "movs r4, #0",
+                "movs r5, #0",
+                "ldr pc, [sp, #32]",
+                // A later chunk.
+                ".p2align 2",
+                "4:",
+                "ldm sp, {{r6-r12, lr}}",
+                "adds r8, r8, r2",
+                "adc r9, r9, r3",
+                "adds r12, r12, r4",
+                "adc lr, lr, r5",
+                "bfc r2, #{position}, #{channel} - {position}",
+                "ubfx r3, r3, #0, #{position} + {channel} - 32",
+                "bfc r4, #{position}, #{channel} - {position}",
+                "ubfx r5, r5, #0, #{position} + {channel} - 32",
+                "adds r6, r6, r2",
+                "adc r7, r7, r3",
+                "adds r10, r10, r4",
+                "adc r11, r11, r5",
+                "ldr r2, [sp, #36]",
+                "subs r2, #1",
+                "beq 6f",
+                "str r2, [sp, #36]",
+                "stm sp, {{r6-r12, lr}}",
+                "movs r2, #0",
+                "movs r3, #0",
+                "movs r4, #0",
+                "movs r5, #0",
+                "ldr pc, [sp, #32]",
+                // The only chunk.
+                ".p2align 2",
+                "5:",
+                "ubfx r0, r2, #0, #{position}",
+                "ubfx r1, r2, #{position}, #{channel} - {position}",
+                "lsr r8, r2, #{channel}",
+                "bfi r8, r3, #32 - {channel}, #{position} + {channel} - 32",
+                "lsr r9, r3, #{position} + {channel} - 32",
+                "ubfx r2, r4, #0, #{position}",
+                "ubfx r3, r4, #{position}, #{channel} - {position}",
+                "lsr r10, r4, #{channel}",
+                "bfi r10, r5, #32 - {channel}, #{position} + {channel} - 32",
+                "lsr r11, r5, #{position} + {channel} - 32",
+                "ldr r12, [sp, #48]",
+                "stm r12, {{r0, r1, r2, r3, r8, r9, r10, r11}}",
+                "add sp, #52",
+                "pop {{r4-r11, pc}}",
+                // The last of several chunks.
+                "6:",
+                "subs r8, r8, r6",
+                "sbc r9, r9, r7",
+                "subs r12, r12, r10",
+                "sbc lr, lr, r11",
+                "ubfx r0, r6, #0, #{channel}",
+                "lsr r1, r8, #{position}",
+                "bfi r1, r9, #32 - {position}, #{position} + {channel} - 32",
+                "lsr r4, r6, #{channel}",
+                "orr r4, r4, r7, lsl #32 - {channel}",
+                "lsr r5, r9, #{position} + {channel} - 32",
+                "ubfx r2, r10, #0, #{channel}",
+                "lsr r3, r12, #{position}",
+                "bfi r3, lr, #32 - {position}, #{position} + {channel} - 32",
+                "lsr r6, r10, #{channel}",
+                "orr r6, r6, r11, lsl #32 - {channel}",
+                "lsr r7, lr, #{position} + {channel} - 32",
+                "ldr r12, [sp, #48]",
+                "stm r12, {{r0-r7}}",
+                "add sp, #52",
+                "pop {{r4-r11, pc}}",
+                rounds = const ROUNDS,
+                position = const $position,
+                channel = const $channel,
+            )
+        }
+    };
+}
+
+product!(product_15_30, 15, 30);
+product!(product_14_29, 14, 29);
+product!(product_14_28, 14, 28);
+product!(product_13_27, 13, 27);

@@ -1,0 +1,10 @@
+//! Inner loops for the DSP instructions of Cortex-M4, M7 and cores with the DSP extension.
+#![expect(unsafe_code, reason = "inline assembly")]
+
+mod dot;
+mod duals;
+mod lanes;
+
+pub(super) use dot::dot_2x2;
+pub(super) use duals::duals_product;
+pub(super) use lanes::lanes_product;
