@@ -47,8 +47,10 @@ impl Lanes {
         let channel = 32 - weight_bits as u32;
         let position = channel / 2;
         let product = ((1u64 << weight_bits) - 1) * ((1 << activation_bits) - 1);
-        let chunk = ((1u64 << position) - 1) / product;
-        let chunk = chunk as u32 / ROUND * ROUND;
+        let chunk = match ((1u64 << position) - 1).checked_div(product) {
+            Some(chunk) => chunk as u32 / ROUND * ROUND,
+            None => 0,
+        };
         // The fourth sum is what is left of 64 bits, for all taps.
         let fourth = 1u64 << (64 - channel - position);
         let fits = match product.checked_mul(taps) {

@@ -3,6 +3,7 @@
 
 mod dot;
 mod duals;
+pub(super) mod finish;
 mod lanes;
 
 pub(super) use dot::dot_2x2;

@@ -1,8 +1,8 @@
 //! From accumulators to codes of the output.
 
-use super::{Addend, CHANNELS, Epilogue, Sums};
+use super::operand::Correction;
+use super::{Addend, CHANNELS, Epilogue, Sums, WIDTH};
 use crate::arithmetic::clamp;
-use crate::kernels::conv2d::Finish as Channel;
 use crate::kernels::elements::{Elements, Image};
 
 /// The output's codes, to be written.
@@ -13,18 +13,81 @@ pub(super) struct CodesMut<'a> {
     pub(super) codes: &'a mut [u8],
 }
 
+/// What a tile is made of.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(in crate::kernels) struct Tile {
+    /// Sums of products, not corrected.
+    pub(in crate::kernels) sums: Sums,
+    /// What is added, before its multiplication.
+    pub(in crate::kernels) addends: Sums,
+    /// Sums of the patches' codes.
+    pub(in crate::kernels) patch_sums: [i32; WIDTH],
+}
+
+/// The parameters of one channel: its code is `clamp((multiplier * (sum + zero_point * patch_sum) +
+/// addend_multiplier * addend + bias) >> shift)`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(in crate::kernels) struct Channel {
+    zero_point: i32,
+    multiplier: i32,
+    bias: [u32; 2],
+    /// Shift of the upper half of the sum; `shift` itself if it is below 32.
+    upper_shift: u32,
+    addend_multiplier: i32,
+    shift: u32,
+}
+
 /// Where the tensor that skips the convolution has its codes.
 #[derive(Clone, Copy)]
 enum Skipped<'a> {
     Nothing,
     /// In the output's place.
     InPlace,
+    /// The accumulators of a projection.
+    Projection,
     Elsewhere {
         codes: &'a [u8],
         image: Image<'a>,
+        zero_point: i32,
         stride: usize,
         channel_offset: usize,
     },
+}
+
+impl<'a> Skipped<'a> {
+    fn new(addend: &Addend<'a>) -> Self {
+        match *addend {
+            Addend::None => Self::Nothing,
+            Addend::Projection { .. } => Self::Projection,
+            Addend::Identity { input: None, .. } => Self::InPlace,
+            Addend::Identity {
+                input: Some(image),
+                stride,
+                channel_offset,
+                ..
+            } => match image.elements {
+                Elements::Code8 { codes, zero_point } => Self::Elsewhere {
+                    codes,
+                    image,
+                    zero_point,
+                    stride,
+                    channel_offset,
+                },
+                Elements::Value16(_) | Elements::Value32(_) => Self::Nothing,
+            },
+        }
+    }
+
+    /// Added to a code to give the value.
+    fn zero_point(&self, output: &CodesMut<'_>) -> i32 {
+        match self {
+            Self::Nothing | Self::Projection => 0,
+            Self::InPlace => output.zero_point,
+            Self::Elsewhere { zero_point, .. } => *zero_point,
+        }
+    }
 }
 
 /// The parameters of the channels of a tile.
@@ -34,121 +97,157 @@ pub(super) struct Finish<'a> {
     count: usize,
     channels: [Channel; CHANNELS],
     skipped: Skipped<'a>,
-    zero_point: i32,
+    /// Smallest and largest code.
+    ends: [i32; 2],
+    /// Whether the core's own code applies.
+    is_usual: bool,
 }
 
 impl<'a> Finish<'a> {
-    pub(super) fn new(epilogue: &Epilogue<'a>, first: usize, output: &CodesMut<'_>) -> Self {
-        let mut channels = core::array::from_fn(|index| epilogue.finish(first + index));
-        let (skipped, zero_point) = skipped(epilogue, output);
-        for channel in &mut channels {
-            // The addend's zero point becomes a part of the bias.
-            let part = i64::from(channel.addend_multiplier).wrapping_mul(zero_point.into());
-            channel.affine.bias = channel.affine.bias.wrapping_add(part);
-        }
+    pub(super) fn new(
+        epilogue: &Epilogue<'a>,
+        first: usize,
+        correction: Correction,
+        output: &CodesMut<'_>,
+    ) -> Self {
+        let skipped = Skipped::new(&epilogue.addend);
+        let channels = core::array::from_fn(|index| {
+            let finish = epilogue.finish(first + index);
+            let (affine, addend_multiplier) = (finish.affine, finish.addend_multiplier);
+            let [zero_point, constant] = [correction.zero_points, correction.constants]
+                .map(|numbers| numbers.get(index).copied().unwrap_or_default());
+            // All constants become a part of the bias; the output's zero point comes off the code.
+            let product = |a: i32, b: i32| i64::from(a).wrapping_mul(b.into());
+            let bias = affine
+                .bias
+                .wrapping_add(product(affine.multiplier, constant))
+                .wrapping_add(product(addend_multiplier, skipped.zero_point(output)))
+                .wrapping_sub(i64::from(output.zero_point).wrapping_shl(affine.shift.into()));
+            let shift = u32::from(affine.shift);
+            Channel {
+                zero_point,
+                multiplier: affine.multiplier,
+                bias: [bias as u32, (bias >> 32) as u32],
+                upper_shift: shift.wrapping_sub(32),
+                addend_multiplier,
+                shift,
+            }
+        });
+        let ends = [epilogue.low, epilogue.high].map(|end| end.wrapping_sub(output.zero_point));
+        let is_usual = channels.iter().all(|channel: &Channel| channel.shift >= 32);
         Self {
             first,
             count: CHANNELS.min(output.channels - first.min(output.channels)),
             channels,
             skipped,
-            zero_point: output.zero_point,
+            ends,
+            is_usual,
         }
     }
 
     /// Writes the codes of the tile at row `y` and column `x`.
-    pub(super) fn tile(
-        &self,
-        main: &Sums,
-        projected: Option<&Sums>,
-        [y, x]: [usize; 2],
-        output: &mut CodesMut<'_>,
-    ) {
+    pub(super) fn tile(&self, tile: &mut Tile, place: [usize; 2], output: &mut CodesMut<'_>) {
+        let [y, x] = place;
+        if let Skipped::Elsewhere { .. } = self.skipped {
+            self.fetch(place, &mut tile.addends);
+        }
         let pixel = (y * output.width + x) * output.channels + self.first;
-        for (index, channel) in self.channels.iter().enumerate().take(self.count) {
+        #[cfg(lowbit_cortex_m_dsp)]
+        if self.is_usual && self.finish_on_core(tile, x, pixel, output) {
+            return;
+        }
+        let positions = WIDTH.min(output.width - x.min(output.width));
+        let channels = self.channels.iter().take(self.count);
+        let rows = tile.sums.iter().zip(&tile.addends);
+        for ((index, channel), (sums, addends)) in channels.enumerate().zip(rows) {
             let places = (pixel + index..).step_by(output.channels.max(1));
-            let columns = x..output.width;
-            for ((position, x), place) in (0..main[index].len()).zip(columns).zip(places) {
-                let addend = match projected {
-                    Some(projected) => projected[index][position],
-                    None => self.skipped(channel, [y, x], index, place, output),
+            let positions = sums
+                .iter()
+                .zip(addends)
+                .zip(&tile.patch_sums)
+                .take(positions);
+            for (((&sum, &addend), &patch_sum), place) in positions.zip(places) {
+                let Some(code) = output.codes.get_mut(place) else {
+                    continue;
                 };
-                let value = channel.code(main[index][position], addend, self.zero_point);
-                if let Some(code) = output.codes.get_mut(place) {
-                    *code = value;
-                }
+                let addend = match self.skipped {
+                    Skipped::InPlace => i32::from(*code),
+                    _ => addend,
+                };
+                *code = channel.code(sum, patch_sum, addend, self.ends, self.is_usual);
             }
         }
     }
 
-    fn skipped(
-        &self,
-        channel: &Channel,
-        [y, x]: [usize; 2],
-        index: usize,
-        place: usize,
-        output: &CodesMut<'_>,
-    ) -> i32 {
-        match self.skipped {
-            Skipped::Nothing => 0,
-            Skipped::InPlace => output.codes.get(place).copied().map_or(0, i32::from),
-            Skipped::Elsewhere {
-                codes,
-                image,
-                stride,
-                channel_offset,
-            } => {
-                let from = (self.first + index).checked_sub(channel_offset);
-                match from.filter(|&from| from < image.channels) {
-                    Some(from) => {
-                        let place = image.pixel(y * stride, x * stride) + from;
-                        codes.get(place).copied().map_or(0, i32::from)
-                    }
-                    // No value is 0, which is this code.
-                    None => channel.nothing(&image),
-                }
+    /// The codes of a tensor that lies elsewhere.
+    fn fetch(&self, [y, x]: [usize; 2], addends: &mut Sums) {
+        let Skipped::Elsewhere {
+            codes,
+            image,
+            zero_point,
+            stride,
+            channel_offset,
+        } = self.skipped
+        else {
+            return;
+        };
+        for (channel, addends) in (self.first..).zip(addends) {
+            let from = channel.checked_sub(channel_offset);
+            let from = from.filter(|&from| from < image.channels);
+            for (x, addend) in (x..).zip(addends) {
+                let code = from.and_then(|from| {
+                    let place = image.pixel(y * stride, x * stride) + from;
+                    codes.get(place).copied()
+                });
+                // Where there is no code, the code that stands for 0.
+                *addend = code.map_or(zero_point.wrapping_neg(), i32::from);
             }
         }
+    }
+
+    /// Returns `false`, having done nothing, if that takes other code.
+    #[cfg(lowbit_cortex_m_dsp)]
+    fn finish_on_core(
+        &self,
+        tile: &Tile,
+        x: usize,
+        pixel: usize,
+        output: &mut CodesMut<'_>,
+    ) -> bool {
+        use crate::kernels::cortex_m_dsp::finish::{self, Added};
+        let added = match self.skipped {
+            Skipped::Nothing => Added::Nothing,
+            Skipped::InPlace => Added::InPlace,
+            Skipped::Projection | Skipped::Elsewhere { .. } => Added::Addends,
+        };
+        let whole = x + WIDTH <= output.width && self.count == CHANNELS && self.ends[0] == 0;
+        let into = output.codes.get_mut(pixel..).unwrap_or_default();
+        whole
+            && finish::tile(
+                &self.channels,
+                tile,
+                added,
+                self.ends[1],
+                output.channels,
+                into,
+            )
     }
 }
 
 impl Channel {
-    /// The code that stands for the value 0 of `image`.
-    fn nothing(&self, image: &Image<'_>) -> i32 {
-        match image.elements {
-            Elements::Code8 { zero_point, .. } => zero_point.wrapping_neg(),
-            Elements::Value16(_) | Elements::Value32(_) => 0,
-        }
-    }
-
     #[inline(always)]
-    fn code(&self, sum: i32, addend: i32, zero_point: i32) -> u8 {
-        let addend = i64::from(self.addend_multiplier).wrapping_mul(addend.into());
-        let value = self.affine.apply(sum, addend);
-        clamp(value, self.low, self.high).wrapping_sub(zero_point) as u8
-    }
-}
-
-/// The skipping tensor and its zero point.
-fn skipped<'a>(epilogue: &Epilogue<'a>, output: &CodesMut<'_>) -> (Skipped<'a>, i32) {
-    match epilogue.addend {
-        Addend::None | Addend::Projection { .. } => (Skipped::Nothing, 0),
-        Addend::Identity { input: None, .. } => (Skipped::InPlace, output.zero_point),
-        Addend::Identity {
-            input: Some(image),
-            stride,
-            channel_offset,
-            ..
-        } => match image.elements {
-            Elements::Code8 { codes, zero_point } => {
-                let elsewhere = Skipped::Elsewhere {
-                    codes,
-                    image,
-                    stride,
-                    channel_offset,
-                };
-                (elsewhere, zero_point)
-            }
-            Elements::Value16(_) | Elements::Value32(_) => (Skipped::Nothing, 0),
-        },
+    fn code(&self, sum: i32, patch: i32, addend: i32, [low, high]: [i32; 2], usual: bool) -> u8 {
+        let sum = sum.wrapping_add(self.zero_point.wrapping_mul(patch));
+        let [lower, upper] = self.bias;
+        let bias = (u64::from(upper) << 32 | u64::from(lower)) as i64;
+        let exact = i64::from(self.multiplier)
+            .wrapping_mul(sum.into())
+            .wrapping_add(i64::from(self.addend_multiplier).wrapping_mul(addend.into()))
+            .wrapping_add(bias);
+        if usual {
+            let code = ((exact >> 32) as i32).wrapping_shr(self.upper_shift);
+            return code.max(low).min(high) as u8;
+        }
+        clamp(exact.wrapping_shr(self.shift), low, high) as u8
     }
 }

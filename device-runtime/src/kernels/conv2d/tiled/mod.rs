@@ -23,6 +23,7 @@ mod operand;
 use super::{Addend, Epilogue, Source};
 use crate::format::{Kind, Residual, Storage, TensorSpec};
 use crate::kernels::elements::{Elements, ElementsMut, ImageMut};
+pub(in crate::kernels) use finish::{Channel, Tile};
 use finish::{CodesMut, Finish};
 use operand::{Form, Operand, Room};
 
@@ -126,12 +127,20 @@ fn run_band(
 ) {
     for channel in (0..output.channels).step_by(CHANNELS) {
         operands.unpack(channel);
-        let finish = Finish::new(epilogue, channel, output);
+        let finish = Finish::new(epilogue, channel, operands.main.correction(), output);
+        let projection = operands.projection.as_ref();
+        let projection = projection.map(|operand| (operand, operand.correction()));
         for row in 0..band.rows {
-            let main = operands.main.product(row);
-            let projected = operands.projection.as_ref();
-            let projected = projected.map(|projection| projection.product(row));
-            finish.tile(&main, projected.as_ref(), [band.y + row, band.x], output);
+            let mut tile = Tile {
+                sums: operands.main.product(row),
+                addends: [[0; WIDTH]; CHANNELS],
+                patch_sums: operands.main.patch_sums(row),
+            };
+            if let Some((projection, correction)) = &projection {
+                let sums = projection.product(row);
+                tile.addends = correction.apply(&sums, projection.patch_sums(row));
+            }
+            finish.tile(&mut tile, [band.y + row, band.x], output);
         }
     }
 }

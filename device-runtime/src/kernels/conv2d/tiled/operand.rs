@@ -216,23 +216,21 @@ impl<'a> Operand<'a> {
         })
     }
 
-    /// Accumulators of the tile in row `row` of the band.
+    /// Sums of products of the tile in row `row` of the band, still without the
+    /// [`Correction`].
     pub(super) fn product(&self, row: usize) -> Sums {
         let first = row * self.room.step;
         match self.form {
             Form::Lanes(lanes) => {
                 let patch = self.packed.get(first * self.room.row..).unwrap_or_default();
-                let codes = lanes::product(patch, self.weights, lanes);
-                let patch_sums = self.patch_sums.get(row).copied().unwrap_or_default();
-                self.corrected(codes, patch_sums)
+                lanes::product(patch, self.weights, lanes)
             }
             Form::Duals => {
                 let row = self.room.row / 2;
                 let half = self.room.packed_rows * row;
                 let patch = |pair| {
-                    self.packed
-                        .get(pair * half + first * row..)
-                        .unwrap_or_default()
+                    let patch = self.packed.get(pair * half + first * row..);
+                    patch.unwrap_or_default()
                 };
                 let [[a, b], [c, d]] = [0, 1].map(|pair| duals::product(patch(pair), self.weights));
                 [[a[0], a[1], c[0], c[1]], [b[0], b[1], d[0], d[1]]]
@@ -240,17 +238,41 @@ impl<'a> Operand<'a> {
         }
     }
 
-    /// Products of codes to products of values.
-    fn corrected(&self, codes: Sums, patch_sums: [i32; WIDTH]) -> Sums {
-        core::array::from_fn(|channel| {
-            let (zero_point, constant) = (self.zero_points[channel], self.constants[channel]);
-            core::array::from_fn(|position| {
-                let correction = zero_point.wrapping_mul(patch_sums[position]);
-                codes[channel][position]
-                    .wrapping_add(correction)
-                    .wrapping_add(constant)
-            })
-        })
+    /// What turns products of codes into products of values.
+    pub(super) fn correction(&self) -> Correction {
+        Correction {
+            zero_points: self.zero_points,
+            constants: self.constants,
+        }
+    }
+
+    /// Sums of the codes in the patches of row `row` of the band.
+    pub(super) fn patch_sums(&self, row: usize) -> [i32; WIDTH] {
+        self.patch_sums.get(row).copied().unwrap_or_default()
+    }
+}
+
+/// The accumulator is `sum + zero_point * patch_sum + constant`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Correction {
+    /// Of the weights; 0 if the products are those of values.
+    pub(super) zero_points: [i32; CHANNELS],
+    /// What the activations' zero point contributes.
+    pub(super) constants: [i32; CHANNELS],
+}
+
+impl Correction {
+    /// The accumulators.
+    pub(super) fn apply(&self, sums: &Sums, patch_sums: [i32; WIDTH]) -> Sums {
+        let corrections = self.zero_points.into_iter().zip(self.constants);
+        let mut corrected = *sums;
+        for (sums, (zero_point, constant)) in corrected.iter_mut().zip(corrections) {
+            for (sum, patch) in sums.iter_mut().zip(patch_sums) {
+                let correction = zero_point.wrapping_mul(patch).wrapping_add(constant);
+                *sum = sum.wrapping_add(correction);
+            }
+        }
+        corrected
     }
 }
 
