@@ -103,8 +103,11 @@ impl Layout {
     #[must_use]
     pub const fn pairs_per_word(bits: u8) -> u64 {
         match bits {
-            0 => 1,
-            bits => 16 / bits as u64,
+            2 => 8,
+            3 => 5,
+            4 => 4,
+            5 => 3,
+            _ => 1,
         }
     }
 

@@ -11,30 +11,36 @@
 
 use core::arch::naked_asm;
 
+use crate::kernels::conv2d::tiled::Sums;
+
 /// Rounds of four taps in the unrolled loop.
 const ROUNDS: usize = 18;
 /// Bytes of code of a round: ten instructions of four bytes.
 const ROUND_BYTES: usize = 40;
 
-/// Sums of products of two positions (inner index) with two channels (outer index), over as many
-/// taps as there are weights, a multiple of 4. 0 if the patch is shorter.
-pub(in crate::kernels) fn duals_product(patch: &[u32], weights: &[u32]) -> [[i32; 2]; 2] {
-    let mut sums = [[0; 2]; 2];
+/// Sums of products of four positions, two per patch, with two channels, over as many taps as there
+/// are weights, a multiple of 4. Does nothing if a patch is shorter.
+pub(in crate::kernels) fn duals_product(patches: [&[u32]; 2], weights: &[u32], sums: &mut Sums) {
     let rounds = weights.len() / 4;
-    if rounds == 0 || patch.len() < weights.len() {
-        return sums;
+    let short = patches.iter().any(|patch| patch.len() < weights.len());
+    if rounds == 0 || short {
+        return;
     }
     let passes = rounds.div_ceil(ROUNDS);
     let skipped = (passes * ROUNDS - rounds) * ROUND_BYTES;
     let into = sums.as_flattened_mut().as_mut_ptr();
+    let [first, second] = patches.map(<[u32]>::as_ptr);
     // SAFETY: `passes` times the unrolled loop without what is skipped are `rounds` rounds, each of
-    // which reads four words of both operands; four sums are written.
-    unsafe { product(patch.as_ptr(), weights.as_ptr(), skipped, passes, into) };
-    sums
+    // which reads four words of both operands. Sums are written at numbers 0, 1, 4 and 5 from the
+    // pointer given.
+    unsafe {
+        product(first, weights.as_ptr(), skipped, passes, into);
+        product(second, weights.as_ptr(), skipped, passes, into.add(2));
+    }
 }
 
 /// # Safety
-/// `patch` and `weights` are valid for four words per round, `sums` for four; the first of `passes`
+/// `patch` and `weights` are valid for four words per round, `sums` for six; the first of `passes`
 /// leaves out `skipped` bytes of the loop, whole rounds and fewer than all.
 #[unsafe(naked)]
 unsafe extern "C" fn product(
@@ -73,7 +79,8 @@ unsafe extern "C" fn product(
         "str r6, [sp]",
         "bne 2b",
         "ldr r6, [sp, #40]",
-        "stm r6, {{r2-r5}}",
+        "strd r2, r3, [r6]",
+        "strd r4, r5, [r6, #16]",
         "pop {{r3-r11, pc}}",
         rounds = const ROUNDS,
     )

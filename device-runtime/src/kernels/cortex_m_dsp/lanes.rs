@@ -38,13 +38,17 @@ struct Job {
     next: u32,
 }
 
-/// Sums of products of codes: per tap one word of weights and two words of the patch. 0 if the patch
-/// is too short.
-pub(in crate::kernels) fn lanes_product(patch: &[u32], weights: &[u32], lanes: Lanes) -> Sums {
-    let mut sums = [[0; 4]; 2];
+/// Sums of products of codes: per tap one word of weights and two words of the patch. Does nothing if
+/// one of them is too short.
+pub(in crate::kernels) fn lanes_product(
+    patch: &[u32],
+    weights: &[u32],
+    lanes: Lanes,
+    sums: &mut Sums,
+) {
     let taps = lanes.first as usize + (lanes.chunks as usize - 1) * lanes.chunk as usize;
     if weights.len() < taps || patch.len() < 2 * taps {
-        return sums;
+        return;
     }
     let skipped = |taps: u32| (ROUNDS - taps / ROUND) * ROUND_BYTES;
     let job = Job {
@@ -63,7 +67,6 @@ pub(in crate::kernels) fn lanes_product(patch: &[u32], weights: &[u32], lanes: L
     // most `LONGEST_CHUNK` taps. Together they read `taps` words of weights and twice as many of the
     // patch, and eight sums are written.
     unsafe { product(patch.as_ptr(), weights.as_ptr(), &job, into) };
-    sums
 }
 
 /// The loop for fields that start at bits 0, `$position`, `$channel` and their sum.
@@ -218,3 +221,71 @@ product!(product_15_30, 15, 30);
 product!(product_14_29, 14, 29);
 product!(product_14_28, 14, 28);
 product!(product_13_27, 13, 27);
+
+/// Packs the codes of four pixels, `shift` bits between those of two positions, and returns the sums
+/// of the words of both pairs. Pixels that are shorter than the first are left out.
+pub(in crate::kernels) fn lanes_pack(pixels: [&[u8]; 4], shift: u32, into: &mut [u32]) -> [u32; 2] {
+    let [first, rest @ ..] = pixels;
+    let count = first.len();
+    let mut sums = [0; 2];
+    if count == 0 || rest.iter().any(|pixel| pixel.len() < count) || into.len() < 2 * count {
+        return sums;
+    }
+    let pack = match shift {
+        15 => pack::<15>,
+        14 => pack::<14>,
+        _ => pack::<13>,
+    };
+    let pointers = pixels.map(<[u8]>::as_ptr);
+    // SAFETY: all pixels have at least `count` codes, and there is room for twice as many words.
+    unsafe { pack(&pointers, count, into.as_mut_ptr(), &mut sums) };
+    sums
+}
+
+/// Nine instructions for two words.
+///
+/// # Safety
+/// `count` is not 0, and valid for each of `pixels`; `into` is valid for `2 * count` words.
+#[unsafe(naked)]
+unsafe extern "C" fn pack<const SHIFT: u32>(
+    pixels: &[*const u8; 4],
+    count: usize,
+    into: *mut u32,
+    sums: &mut [u32; 2],
+) {
+    naked_asm!(
+        "push {{r3-r11, lr}}",
+        "ldm r0, {{r3, r4, r5, r6}}",
+        "movs r0, #0",
+        "mov r12, r0",
+        // Into the middle of four codes, if their number is not a multiple of four.
+        "rsb r7, r1, #0",
+        "and r7, r7, #3",
+        "adds r1, r1, #3",
+        "lsrs r1, r1, #2",
+        "adr r8, 2f",
+        "movs r9, #36",
+        "mla r8, r7, r9, r8",
+        "add r8, #1",
+        "bx r8",
+        ".p2align 2",
+        "2:",
+        ".rept 4",
+        "ldrb r7, [r3], #1",
+        "ldrb r8, [r4], #1",
+        "ldrb r9, [r5], #1",
+        "ldrb r10, [r6], #1",
+        "orr r7, r7, r8, lsl #{shift}",
+        "orr r9, r9, r10, lsl #{shift}",
+        "add.w r0, r0, r7",
+        "add.w r12, r12, r9",
+        "strd r7, r9, [r2], #8",
+        ".endr",
+        "subs r1, #1",
+        "bne 2b",
+        "ldr r3, [sp]",
+        "strd r0, r12, [r3]",
+        "pop {{r3-r11, pc}}",
+        shift = const SHIFT,
+    )
+}

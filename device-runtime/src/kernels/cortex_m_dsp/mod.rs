@@ -8,4 +8,4 @@ mod lanes;
 
 pub(super) use dot::dot_2x2;
 pub(super) use duals::duals_product;
-pub(super) use lanes::lanes_product;
+pub(super) use lanes::{lanes_pack, lanes_product};

@@ -7,6 +7,8 @@
 //! Each row of the kernel is filled up to whole words.
 
 use super::{CHANNELS, Source};
+#[cfg(not(lowbit_cortex_m_dsp))]
+use super::{Sums, WIDTH};
 use crate::kernels::elements::Elements;
 use crate::kernels::parameters::Rows;
 
@@ -167,22 +169,24 @@ fn unpack_row(
     }
 }
 
-/// Sums of products of two positions (inner index) with two channels (outer index).
+/// Sums of products: `patches` are those of the first and the second two positions.
 #[cfg(not(lowbit_cortex_m_dsp))]
-pub(super) fn product(patch: &[u32], weights: &[u32]) -> [[i32; 2]; CHANNELS] {
-    let patch: &[[i16; 4]] = bytemuck::must_cast_slice(patch.as_chunks::<2>().0);
+pub(super) fn product(patches: [&[u32]; 2], weights: &[u32], sums: &mut Sums) {
+    *sums = [[0; WIDTH]; CHANNELS];
     let weights: &[[i16; 4]] = bytemuck::must_cast_slice(weights.as_chunks::<2>().0);
-    let mut sums = [[0i32; 2]; CHANNELS];
-    for (patch, weights) in patch.iter().zip(weights) {
-        for (channel, sums) in sums.iter_mut().enumerate() {
-            for (position, sum) in sums.iter_mut().enumerate() {
-                for tap in 0..2 {
-                    let weight = i32::from(weights[2 * channel + tap]);
-                    let value = i32::from(patch[2 * position + tap]);
-                    *sum = sum.wrapping_add(weight.wrapping_mul(value));
+    for (pair, patch) in patches.into_iter().enumerate() {
+        let patch: &[[i16; 4]] = bytemuck::must_cast_slice(patch.as_chunks::<2>().0);
+        for (patch, weights) in patch.iter().zip(weights) {
+            for (channel, sums) in sums.iter_mut().enumerate() {
+                for position in 0..2 {
+                    for tap in 0..2 {
+                        let weight = i32::from(weights[2 * channel + tap]);
+                        let value = i32::from(patch[2 * position + tap]);
+                        let sum = &mut sums[2 * pair + position];
+                        *sum = sum.wrapping_add(weight.wrapping_mul(value));
+                    }
                 }
             }
         }
     }
-    sums
 }

@@ -14,7 +14,7 @@ pub(super) struct CodesMut<'a> {
 }
 
 /// What a tile is made of.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default)]
 #[repr(C)]
 pub(in crate::kernels) struct Tile {
     /// Sums of products, not corrected.

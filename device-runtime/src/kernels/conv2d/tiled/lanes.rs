@@ -8,6 +8,8 @@ use crate::kernels::lanes::Lanes;
 use crate::kernels::parameters::Rows;
 
 #[cfg(lowbit_cortex_m_dsp)]
+use crate::kernels::cortex_m_dsp::lanes_pack as pack_pairs;
+#[cfg(lowbit_cortex_m_dsp)]
 pub(super) use crate::kernels::cortex_m_dsp::lanes_product as product;
 
 /// Packs row `y` of the input, `None` outside the image, as the tile whose first column is `x` sees
@@ -55,8 +57,15 @@ fn pixel<'a>(source: &Source<'a>, y: usize, x: usize) -> &'a [u8] {
 }
 
 /// Returns the sum of the codes of each pixel, which fits a lane.
-#[inline(always)]
 fn pack_pixels(pixels: [&[u8]; WIDTH], shift: u32, into: &mut [u32]) -> [i32; WIDTH] {
+    let [low, high] = pack_pairs(pixels, shift, into);
+    let mask = (1u32 << shift) - 1;
+    [low & mask, low >> shift, high & mask, high >> shift].map(|sum| sum as i32)
+}
+
+/// Returns the sums of the words with the first and of those with the second two positions.
+#[cfg(not(lowbit_cortex_m_dsp))]
+fn pack_pairs(pixels: [&[u8]; WIDTH], shift: u32, into: &mut [u32]) -> [u32; 2] {
     let [first, second, third, fourth] = pixels;
     let mut sums = [0u32; 2];
     let words = into.as_chunks_mut::<2>().0.iter_mut();
@@ -64,14 +73,11 @@ fn pack_pixels(pixels: [&[u8]; WIDTH], shift: u32, into: &mut [u32]) -> [i32; WI
     for (words, (((&a, &b), &c), &d)) in words.zip(codes) {
         let pair = |low: u8, high: u8| u32::from(low) | u32::from(high) << shift;
         *words = [pair(a, b), pair(c, d)];
-        sums = [
-            sums[0].wrapping_add(words[0]),
-            sums[1].wrapping_add(words[1]),
-        ];
+        for (sum, word) in sums.iter_mut().zip(words) {
+            *sum = sum.wrapping_add(*word);
+        }
     }
-    let mask = (1u32 << shift) - 1;
-    let [low, high] = sums;
-    [low & mask, low >> shift, high & mask, high >> shift].map(|sum| sum as i32)
+    sums
 }
 
 /// Unpacks the weights of the channel pair that starts with `channel` into words with the codes of
@@ -119,8 +125,8 @@ pub(super) fn weight_sums(weights: &[u32], lanes: Lanes) -> [i32; CHANNELS] {
 
 /// Sums of products of codes: per tap one word of weights and two words of the patch.
 #[cfg(not(lowbit_cortex_m_dsp))]
-pub(super) fn product(patch: &[u32], weights: &[u32], lanes: Lanes) -> Sums {
-    let mut sums = [[0i32; WIDTH]; CHANNELS];
+pub(super) fn product(patch: &[u32], weights: &[u32], lanes: Lanes, sums: &mut Sums) {
+    *sums = [[0; WIDTH]; CHANNELS];
     let (patch, _) = patch.as_chunks::<2>();
     let chunk = lanes.chunk.max(1) as usize;
     for (patch, weights) in patch.chunks(chunk).zip(weights.chunks(chunk)) {
@@ -139,7 +145,6 @@ pub(super) fn product(patch: &[u32], weights: &[u32], lanes: Lanes) -> Sums {
             }
         }
     }
-    sums
 }
 
 /// The four sums of a chunk, channel by channel.

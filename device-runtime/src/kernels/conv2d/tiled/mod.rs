@@ -23,7 +23,9 @@ mod operand;
 use super::{Addend, Epilogue, Source};
 use crate::format::{Kind, Residual, Storage, TensorSpec};
 use crate::kernels::elements::{Elements, ElementsMut, ImageMut};
-pub(in crate::kernels) use finish::{Channel, Tile};
+#[cfg(lowbit_cortex_m_dsp)]
+pub(in crate::kernels) use finish::Channel;
+pub(in crate::kernels) use finish::Tile;
 use finish::{CodesMut, Finish};
 use operand::{Form, Operand, Room};
 
@@ -95,13 +97,14 @@ pub(super) fn run(
         zero_point: *zero_point,
         codes,
     };
+    let mut tile = Tile::default();
     for x in (0..width).step_by(WIDTH) {
         let mut y = 0;
         while y < height {
             let rows = operands.rows.min(height - y);
             let band = Band { y, rows, x };
             operands.pack(&band);
-            run_band(&mut operands, epilogue, &band, &mut output);
+            run_band(&mut operands, epilogue, &band, &mut tile, &mut output);
             y += rows;
         }
     }
@@ -123,6 +126,7 @@ fn run_band(
     operands: &mut Operands<'_>,
     epilogue: &Epilogue<'_>,
     band: &Band,
+    tile: &mut Tile,
     output: &mut CodesMut<'_>,
 ) {
     for channel in (0..output.channels).step_by(CHANNELS) {
@@ -131,16 +135,13 @@ fn run_band(
         let projection = operands.projection.as_ref();
         let projection = projection.map(|operand| (operand, operand.correction()));
         for row in 0..band.rows {
-            let mut tile = Tile {
-                sums: operands.main.product(row),
-                addends: [[0; WIDTH]; CHANNELS],
-                patch_sums: operands.main.patch_sums(row),
-            };
             if let Some((projection, correction)) = &projection {
-                let sums = projection.product(row);
-                tile.addends = correction.apply(&sums, projection.patch_sums(row));
+                projection.product(row, &mut tile.addends);
+                correction.apply(&mut tile.addends, projection.patch_sums(row));
             }
-            finish.tile(&mut tile, [band.y + row, band.x], output);
+            operands.main.product(row, &mut tile.sums);
+            tile.patch_sums = operands.main.patch_sums(row);
+            finish.tile(tile, [band.y + row, band.x], output);
         }
     }
 }

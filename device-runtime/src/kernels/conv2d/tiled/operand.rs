@@ -138,7 +138,12 @@ impl<'a> Operand<'a> {
         let (kernel, step) = (usize::from(geometry.kernel_height), self.room.step.max(1));
         let stride = usize::from(geometry.stride_y);
         let count = band.rows.saturating_sub(1) * step + kernel;
-        for index in 0..count {
+        let shared = if band.y > 0 {
+            self.keep_shared_rows()
+        } else {
+            0
+        };
+        for index in shared..count {
             // Input row of packed row `index`: rows between kernels that do not overlap are left out.
             let y = if step < stride {
                 (band.y + index / step) * stride + index % step
@@ -161,6 +166,26 @@ impl<'a> Operand<'a> {
                 *patch = sums;
             }
         }
+    }
+
+    /// Moves the packed rows that the band above, which was a full one, shares with the next one to
+    /// the front, and returns their number.
+    fn keep_shared_rows(&mut self) -> usize {
+        let from = self.room.rows * self.room.step;
+        let shared = self.room.packed_rows.saturating_sub(from);
+        let (parts, row) = match self.form {
+            Form::Lanes(_) => (1, self.room.row),
+            Form::Duals => (WIDTH / 2, self.room.row / 2),
+        };
+        for part in self
+            .packed
+            .chunks_exact_mut((self.room.packed_rows * row).max(1))
+            .take(parts)
+        {
+            move_to_front(part, from * row, shared * row);
+        }
+        move_to_front(self.row_sums, from, shared);
+        shared
     }
 
     fn pack_row(&mut self, index: usize, y: Option<usize>, x: usize) {
@@ -218,12 +243,12 @@ impl<'a> Operand<'a> {
 
     /// Sums of products of the tile in row `row` of the band, still without the
     /// [`Correction`].
-    pub(super) fn product(&self, row: usize) -> Sums {
+    pub(super) fn product(&self, row: usize, sums: &mut Sums) {
         let first = row * self.room.step;
         match self.form {
             Form::Lanes(lanes) => {
                 let patch = self.packed.get(first * self.room.row..).unwrap_or_default();
-                lanes::product(patch, self.weights, lanes)
+                lanes::product(patch, self.weights, lanes, sums);
             }
             Form::Duals => {
                 let row = self.room.row / 2;
@@ -232,8 +257,7 @@ impl<'a> Operand<'a> {
                     let patch = self.packed.get(pair * half + first * row..);
                     patch.unwrap_or_default()
                 };
-                let [[a, b], [c, d]] = [0, 1].map(|pair| duals::product(patch(pair), self.weights));
-                [[a[0], a[1], c[0], c[1]], [b[0], b[1], d[0], d[1]]]
+                duals::product([patch(0), patch(1)], self.weights, sums);
             }
         }
     }
@@ -262,17 +286,31 @@ pub(super) struct Correction {
 }
 
 impl Correction {
-    /// The accumulators.
-    pub(super) fn apply(&self, sums: &Sums, patch_sums: [i32; WIDTH]) -> Sums {
+    /// Turns sums into accumulators.
+    pub(super) fn apply(&self, sums: &mut Sums, patch_sums: [i32; WIDTH]) {
         let corrections = self.zero_points.into_iter().zip(self.constants);
-        let mut corrected = *sums;
-        for (sums, (zero_point, constant)) in corrected.iter_mut().zip(corrections) {
+        for (sums, (zero_point, constant)) in sums.iter_mut().zip(corrections) {
             for (sum, patch) in sums.iter_mut().zip(patch_sums) {
                 let correction = zero_point.wrapping_mul(patch).wrapping_add(constant);
                 *sum = sum.wrapping_add(correction);
             }
         }
-        corrected
+    }
+}
+
+/// Copies the `length` elements from `from` on to the first `length`.
+fn move_to_front<T: Copy>(elements: &mut [T], from: usize, length: usize) {
+    let (front, rest) = elements.split_at_mut(from.min(elements.len()));
+    for (to, &element) in front.iter_mut().zip(rest.iter().take(length)) {
+        *to = element;
+    }
+    // What lies less than its length behind the front is read before it is overwritten.
+    for index in from..length {
+        if let Some(&element) = elements.get(from + index) {
+            if let Some(to) = elements.get_mut(index) {
+                *to = element;
+            }
+        }
     }
 }
 
