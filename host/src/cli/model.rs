@@ -173,12 +173,13 @@ fn of_preset(output: Output, graph: &Graph, preset: Preset) -> Result<Normalizat
         .iter()
         .any(|node| matches!(node.op, Op::SubsamplePad { .. }));
     let name = match preset {
-        Preset::Cifar10 if parameter_free => {
+        Preset::Cifar10 | Preset::Best if parameter_free => {
             output.say("Normalising with ImageNet's figures; --normalization changes that");
             "imagenet"
         }
-        Preset::Cifar10 => "cifar10",
         Preset::Cifar100 => "cifar100",
+        Preset::Best if graph.classes == 100 => "cifar100",
+        Preset::Cifar10 | Preset::Best => "cifar10",
         Preset::Shapes => "none",
     };
     Ok(name.parse()?)

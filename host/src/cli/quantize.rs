@@ -7,6 +7,7 @@ use lowbit_host::data::{Dataset, Source};
 use lowbit_host::dfq::config::{Bits, Config, Preset};
 use lowbit_host::dfq::methods::{Method, Part};
 use lowbit_host::dfq::ranges::RangeChoice;
+use lowbit_host::dfq::refinement::Settings as Refinement;
 use lowbit_host::dfq::synthesis::Synthesis;
 use lowbit_host::graph::Graph;
 
@@ -62,7 +63,8 @@ pub(crate) struct Settings {
     /// Bits of weights and activations, 2 to 8 each
     #[arg(long, value_name = "wNaN")]
     bits: Bits,
-    /// Settings of a training schedule: cifar10, cifar100 or shapes
+    /// Settings of a training schedule: cifar10, cifar100 or shapes; best is for the first two, with
+    /// a refinement after the game
     #[arg(long, default_value = "cifar10")]
     preset: Preset,
     /// adadfq, or a method to compare it with: gdfq trains as well; aac-abn and zeroq take ranges
@@ -93,6 +95,9 @@ pub(crate) struct Settings {
     /// Epochs at the start in which only the generator is trained
     #[arg(long, value_name = "N")]
     warmup_epochs: Option<usize>,
+    /// Epochs after those, in which the quantized network alone learns, with its ranges
+    #[arg(long, value_name = "N")]
+    refine_epochs: Option<usize>,
     /// Images per training step
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
@@ -126,6 +131,10 @@ impl Settings {
             },
             ranges: self.ranges.unwrap_or(preset.ranges),
             batch_norm_batches: self.batch_norm_batches.unwrap_or(preset.batch_norm_batches),
+            refinement: Refinement {
+                epochs: self.refine_epochs.unwrap_or(preset.refinement.epochs),
+                ..preset.refinement
+            },
             seed: self.seed,
             reference_ema: self.reference_ema,
             ..preset

@@ -162,10 +162,10 @@ pub(crate) fn quantize(context: &Context, plan: &Plan<'_>, out: &Path) -> Result
         (Some(student), Some(data)) if stages_follow(plan) && !interrupted => {
             Some(model::fake_quantized_top1(output, student, data)?)
         }
-        _ => history.top1(plan.config.epochs - 1),
+        _ => history.top1(plan.config.all_epochs() - 1),
     };
     let report = Report {
-        epochs: plan.config.epochs,
+        epochs: plan.config.all_epochs(),
         iterations: history.iterations(),
         float_top1,
         naive_top1: history.top1(naive_epoch(plan.config)),
@@ -294,7 +294,7 @@ struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     fn new(output: Output, plan: &Plan<'a>, trainer: &Trainer) -> Self {
-        let total = plan.config.epochs * plan.config.iterations;
+        let total = plan.config.all_epochs() * plan.config.iterations;
         let data = plan.evaluation;
         let bar = output.bar(total as u64, "training");
         let done = trainer.progress();
@@ -328,7 +328,7 @@ impl Watcher for Progress<'_> {
         trainer: &Trainer,
     ) -> lowbit_host::dfq::Result<Option<Evaluation>> {
         let naive = epoch == naive_epoch(self.config);
-        let last = epoch + 1 == self.config.epochs;
+        let last = epoch + 1 == self.config.all_epochs();
         let data = if naive || last {
             self.evaluation
         } else {
@@ -355,7 +355,7 @@ impl Watcher for Progress<'_> {
         let line = format!(
             "Epoch {}/{}: L_G {:.4}, L_Q {:.3}{}, {:.0} ms per iteration",
             epoch.epoch + 1,
-            self.config.epochs,
+            self.config.all_epochs(),
             losses.generator,
             losses.student,
             accuracy.unwrap_or_default(),

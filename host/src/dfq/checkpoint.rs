@@ -8,12 +8,19 @@
 //! | `ranges` | one row per activation quantizer |
 //! | `losses` | sums of the epoch under way |
 //! | notes | `epoch`, `iteration`, `adam steps`, `random position` |
+//!
+//! A refinement to come or under way adds entries of its own.
 
 use std::str::FromStr;
 
 use candle_core::{Device, Tensor};
 
-use super::{Error, Losses, Result, Trainer, files::Archive, parameter_key};
+use super::{
+    Error, Losses, Result, Trainer,
+    files::Archive,
+    parameter_key,
+    refinement::{ImagePool, Refinement},
+};
 
 impl Trainer {
     /// Everything that the rest of the run depends on, beside the teacher and the settings.
@@ -54,6 +61,10 @@ impl Trainer {
         archive.note("iteration", self.progress.iteration);
         archive.note("adam steps", self.adam.steps);
         archive.note("random position", self.random.position());
+        match &self.refinement {
+            Some(refinement) => refinement.archive(&mut archive)?,
+            None => self.pool.archive(&mut archive)?,
+        }
         Ok(archive)
     }
 
@@ -100,7 +111,19 @@ impl Trainer {
         self.progress.iteration = archive.number("iteration")?;
         self.adam.steps = archive.number("adam steps")?;
         self.random = self.random.at(archive.number("random position")?);
+        self.restore_refinement(archive)?;
         Ok(self)
+    }
+
+    /// Comes last: a refinement starts from the teacher and its pool.
+    fn restore_refinement(&mut self, archive: &Archive) -> Result<()> {
+        let parameters = self.teacher.graph().parameters();
+        let device = parameters.first().map_or(&Device::Cpu, |(_, p)| p.device());
+        self.pool = ImagePool::restored(archive, device)?;
+        if Refinement::is_in(archive) {
+            self.refinement = Some(self.start_refinement()?.restore(archive)?);
+        }
+        Ok(())
     }
 
     fn restore_student(&mut self, archive: &Archive) -> Result<()> {
@@ -129,25 +152,25 @@ impl Trainer {
 }
 
 impl Archive {
-    fn insert(&mut self, name: String, tensor: &Tensor) {
+    pub(super) fn insert(&mut self, name: String, tensor: &Tensor) {
         self.tensors.insert(name, tensor.clone());
     }
 
-    fn insert_values(&mut self, name: String, values: &[f32]) -> Result<()> {
+    pub(super) fn insert_values(&mut self, name: String, values: &[f32]) -> Result<()> {
         self.insert(name, &Tensor::new(values, &Device::Cpu)?);
         Ok(())
     }
 
-    fn note(&mut self, name: &str, value: impl ToString) {
+    pub(super) fn note(&mut self, name: &str, value: impl ToString) {
         self.notes.insert(name.to_owned(), value.to_string());
     }
 
-    fn get(&self, name: &str) -> Result<&Tensor> {
+    pub(super) fn get(&self, name: &str) -> Result<&Tensor> {
         let tensor = self.tensors.get(name);
         tensor.ok_or_else(|| unexpected(name, "a tensor".to_owned()))
     }
 
-    fn like(&self, name: &str, other: &Tensor) -> Result<Tensor> {
+    pub(super) fn like(&self, name: &str, other: &Tensor) -> Result<Tensor> {
         let tensor = self.get(name)?;
         if tensor.dims() == other.dims() && tensor.dtype() == other.dtype() {
             return Ok(tensor.clone());
@@ -156,7 +179,7 @@ impl Archive {
         Err(unexpected(name, expected))
     }
 
-    fn values(&self, name: &str, size: usize) -> Result<Vec<f32>> {
+    pub(super) fn values(&self, name: &str, size: usize) -> Result<Vec<f32>> {
         let tensor = self.get(name)?;
         if tensor.elem_count() != size {
             return Err(unexpected(name, format!("{size} numbers")));
@@ -164,7 +187,7 @@ impl Archive {
         Ok(tensor.to_vec1()?)
     }
 
-    fn number<T: FromStr>(&self, name: &str) -> Result<T> {
+    pub(super) fn number<T: FromStr>(&self, name: &str) -> Result<T> {
         let note = self.notes.get(name).and_then(|text| text.parse().ok());
         note.ok_or_else(|| unexpected(name, "a whole number".to_owned()))
     }

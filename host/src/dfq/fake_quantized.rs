@@ -54,6 +54,11 @@ impl FakeQuantized {
             keep_for_backward: false,
             record_batch_norm_inputs: false,
         };
+        self.forward_with(images, options)
+    }
+
+    /// The same with other `options`.
+    pub(super) fn forward_with(&self, images: &Tensor, options: ForwardOptions) -> Result<Forward> {
         Ok(executor::forward(
             &self.graph,
             images,
@@ -69,6 +74,11 @@ impl FakeQuantized {
     /// If the images do not fit the network.
     pub fn classify(&self, data: &Dataset, progress: impl FnMut(usize)) -> Result<Vec<u16>> {
         Ok(nn::evaluate(&self.graph, data, &mut self.hook(), progress)?)
+    }
+
+    /// The operators, with weights that take the values of codes only.
+    pub(super) fn graph(&self) -> &Graph {
+        &self.graph
     }
 
     fn hook(&self) -> ActivationHook<'_> {

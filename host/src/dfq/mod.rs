@@ -27,6 +27,7 @@ pub mod optimizer;
 pub mod quantizer;
 pub mod random;
 pub mod ranges;
+pub mod refinement;
 mod samples;
 pub mod stages;
 pub mod statistics;

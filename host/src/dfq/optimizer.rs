@@ -9,26 +9,39 @@ use super::Result;
 /// Elements handed to one thread at a time.
 const CHUNK: usize = 1 << 14;
 
-/// Adam with betas 0.5 and 0.999, epsilon 1e-8 and no weight decay.
+/// Adam with epsilon 1e-8 and no weight decay.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Adam {
     /// Step size.
     pub learning_rate: f64,
+    betas: [f64; 2],
     pub(super) steps: i32,
     pub(super) first: Vec<Vec<f32>>,
     pub(super) second: Vec<Vec<f32>>,
 }
 
 impl Adam {
-    const BETAS: [f64; 2] = [0.5, 0.999];
+    /// Those of the method's generator.
+    const GENERATOR_BETAS: [f64; 2] = [0.5, 0.999];
     const EPSILON: f32 = 1e-8;
 
-    /// For parameters with the given numbers of elements.
+    /// With betas 0.5 and 0.999, for parameters with the given numbers of elements.
     #[must_use]
     pub fn new(learning_rate: f64, sizes: impl IntoIterator<Item = usize>) -> Self {
+        Self::with_betas(learning_rate, Self::GENERATOR_BETAS, sizes)
+    }
+
+    /// With the given decays of the first and the second moment.
+    #[must_use]
+    pub fn with_betas(
+        learning_rate: f64,
+        betas: [f64; 2],
+        sizes: impl IntoIterator<Item = usize>,
+    ) -> Self {
         let zeros: Vec<Vec<f32>> = sizes.into_iter().map(|size| vec![0.0; size]).collect();
         Self {
             learning_rate,
+            betas,
             steps: 0,
             first: zeros.clone(),
             second: zeros,
@@ -42,7 +55,7 @@ impl Adam {
     /// If a tensor is not `f32`.
     pub fn step(&mut self, parameters: &mut [&mut Tensor], gradients: &[&Tensor]) -> Result<()> {
         self.steps += 1;
-        let [beta_1, beta_2] = Self::BETAS;
+        let [beta_1, beta_2] = self.betas;
         let step_size = (self.learning_rate / (1.0 - beta_1.powi(self.steps))) as f32;
         let correction = (1.0 - beta_2.powi(self.steps)).sqrt() as f32;
         let moments = self.first.iter_mut().zip(&mut self.second);

@@ -65,6 +65,12 @@ impl LinearQuantizer {
         }
     }
 
+    /// `2^bits - 1`.
+    #[must_use]
+    pub fn highest_code(&self) -> f32 {
+        highest_code(self.bits)
+    }
+
     /// The code of `value`, 0 to `2^bits - 1`.
     #[must_use]
     pub fn code(&self, value: f32) -> u8 {

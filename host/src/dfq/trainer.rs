@@ -2,6 +2,7 @@
 //! disagree within bounds, the student learns to agree.
 
 mod iteration;
+mod refining;
 
 use std::{
     sync::{
@@ -20,6 +21,7 @@ use super::{
     methods::Game,
     optimizer::{Adam, Nesterov},
     random::Random,
+    refinement::{ImagePool, Refinement},
     stages::{self, Material, Stage},
     student::Student,
     teacher::Teacher,
@@ -33,6 +35,7 @@ pub(super) mod stream {
     pub(in crate::dfq) const SAMPLES: u64 = 2;
     pub(super) const STAGES: u64 = 3;
     pub(in crate::dfq) const SYNTHESIS: u64 = 4;
+    pub(super) const REFINEMENT: u64 = 5;
 }
 
 /// How a run ended.
@@ -57,6 +60,10 @@ pub struct Trainer {
     pub(super) nesterov: Nesterov,
     pub(super) random: Random,
     pub(super) progress: Progress,
+    /// Images for the refinement, until it starts.
+    pub(super) pool: ImagePool,
+    /// From the end of the game on, if there is one.
+    pub(super) refinement: Option<Refinement>,
 }
 
 /// How far training has come.
@@ -115,6 +122,8 @@ impl Trainer {
             filter: None,
             config,
             progress: Progress::default(),
+            pool: ImagePool::default(),
+            refinement: None,
         })
     }
 
@@ -142,7 +151,10 @@ impl Trainer {
     /// # Errors
     /// [`Error::NothingObserved`] before the first iteration.
     pub fn quantized_graph(&self) -> Result<QuantizedGraph> {
-        self.student.quantized_graph()
+        match &self.refinement {
+            Some(refinement) => refinement.quantized_graph(),
+            None => self.student.quantized_graph(),
+        }
     }
 
     /// Trains to the end of the last epoch or until `stop` is set, which takes effect after the
@@ -157,7 +169,7 @@ impl Trainer {
         watcher: &mut dyn Watcher,
         stop: &AtomicBool,
     ) -> Result<Outcome> {
-        while self.progress.epoch < self.config.epochs {
+        while self.progress.epoch < self.config.all_epochs() {
             let start = Instant::now();
             if self.run_epoch(directory, watcher, stop)? == Outcome::Interrupted {
                 self.write_checkpoint(directory, watcher)?;
@@ -203,17 +215,12 @@ impl Trainer {
     fn finish_epoch(&mut self, start: Instant, watcher: &mut dyn Watcher) -> Result<Epoch> {
         let Progress { epoch, losses, .. } = self.progress;
         let seconds = start.elapsed().as_secs_f64();
-        let learned = epoch >= self.config.warmup_epochs;
         let report = Epoch {
             epoch,
             iterations: (epoch + 1) * self.config.iterations,
             losses: losses.scaled(1.0 / self.config.iterations as f64),
-            student_learning_rate: if learned {
-                self.nesterov.learning_rate
-            } else {
-                0.0
-            },
-            generator_learning_rate: self.adam.learning_rate,
+            student_learning_rate: self.student_learning_rate(),
+            generator_learning_rate: self.generator_learning_rate(),
             seconds,
             evaluation: watcher.evaluate(epoch, self)?,
         };
@@ -244,6 +251,9 @@ impl Trainer {
             images: &mut images,
             stop,
         };
+        if let Some(refinement) = &self.refinement {
+            return refinement.quantized_graph();
+        }
         stages::apply_all(stages, self.student.clone(), &mut material)?.quantized_graph()
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::composed;
-use super::executor::{BatchStatistics, ExtraGradients, Forward, Gradients, Wanted};
+use super::executor::{BatchStatistics, ExtraGradients, Forward, GradientHooks, Gradients, Wanted};
 use super::forward::windows;
 use super::ops::{activation, batch_norm, conv2d, linear, pool, resample, upsampled_conv2d};
 use super::{Error, Result};
@@ -20,6 +20,21 @@ pub fn backward(
     grad_output: &Tensor,
     wanted: Wanted,
     extra: &ExtraGradients,
+) -> Result<Gradients> {
+    backward_with(graph, forward, grad_output, wanted, extra, &mut ())
+}
+
+/// The same with `hooks` that see the gradient of every node's output on its way.
+///
+/// # Errors
+/// As for [`backward`], and those of the hooks.
+pub fn backward_with(
+    graph: &Graph,
+    forward: &Forward,
+    grad_output: &Tensor,
+    wanted: Wanted,
+    extra: &ExtraGradients,
+    hooks: &mut dyn GradientHooks,
 ) -> Result<Gradients> {
     let mut walk = Walk {
         graph,
@@ -39,10 +54,12 @@ pub fn backward(
         let Some(gradient) = walk.gradient(NodeId(index)).map_err(named)? else {
             continue;
         };
+        let id = NodeId(index);
+        let gradient = hooks.output(id, gradient).map_err(named)?;
         let done = match graph.placement.operators {
-            Operators::Tuned => walk.node(NodeId(index), &gradient),
+            Operators::Tuned => walk.node(id, &gradient),
             Operators::Composed(precision) => {
-                composed::backward_node(&mut walk, NodeId(index), &gradient, precision)
+                composed::backward_node(&mut walk, id, &gradient, precision)
             }
         };
         done.map_err(named)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use super::Result;
-pub use super::backward::backward;
+pub use super::backward::{backward, backward_with};
 pub use super::forward::forward;
 use super::ops::batch_norm::BatchMoments;
 use crate::graph::NodeId;
@@ -134,6 +134,20 @@ pub struct ChannelGradient {
     /// Factor, `[channels]`.
     pub slope: Tensor,
 }
+
+/// A place where a caller may change the gradients of a backward pass, for values that
+/// [`Hooks::output`] changed other than straight-through.
+pub trait GradientHooks {
+    /// What takes the place of the gradient of a node's output, which is complete by then.
+    ///
+    /// # Errors
+    /// The hook's own.
+    fn output(&mut self, _node: NodeId, gradient: Tensor) -> Result<Tensor> {
+        Ok(gradient)
+    }
+}
+
+impl GradientHooks for () {}
 
 /// Gradients that losses add within a network, beside the one of its output.
 #[derive(Debug, Clone, Default)]

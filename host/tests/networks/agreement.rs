@@ -1,9 +1,11 @@
 //! Residual networks as integers against the same networks with fake quantization.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 
 use candle_core::Tensor;
-use lowbit_host::dfq::quantizer;
+use lowbit_host::dfq::refinement::Settings;
+use lowbit_host::dfq::{Config, RunDirectory, Trainer, Unwatched, quantizer};
 use lowbit_host::graph::tensor_file::TensorFile;
 use lowbit_host::graph::{ActivationRange, NodeId, Op, QuantizedGraph};
 use lowbit_host::lower::{self, Options};
@@ -138,6 +140,30 @@ fn learned_ranges_of_weights_agree_with_fake_quantization() {
         let network = with_narrow_weights(random_network("resnet8", bits));
         check(&format!("narrow weights w{bits}a{bits}"), &network, 2);
     }
+}
+
+#[test]
+fn a_refined_network_agrees_with_fake_quantization() {
+    let teacher = random_network("resnet8", 8).graph;
+    let config = Config {
+        bits: "w3a3".parse().unwrap(),
+        epochs: 1,
+        iterations: 2,
+        refinement: Settings {
+            epochs: 2,
+            batch: 4,
+            ..Settings::default()
+        },
+        ..Config::default()
+    };
+    let mut trainer = Trainer::new(teacher, config).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let directory = RunDirectory::create(folder.path(), trainer.config()).unwrap();
+    let stop = AtomicBool::new(false);
+    trainer.run(&directory, &mut Unwatched, &stop).unwrap();
+    let network = trainer.quantized_graph().unwrap();
+    assert_eq!(network.weight_ranges.len(), 8);
+    check("refined w3a3", &network, 2);
 }
 
 #[test]

@@ -39,6 +39,18 @@ impl Trainer {
     /// # Errors
     /// [`Error::NotFinite`] names a loss that is no finite number.
     pub fn step(&mut self) -> Result<Losses> {
+        let losses = if self.progress.epoch < self.config.epochs {
+            self.play()?
+        } else {
+            self.refine()?
+        };
+        self.progress.iteration += 1;
+        self.progress.losses = self.progress.losses.plus(&losses);
+        Ok(losses)
+    }
+
+    /// An iteration of the game.
+    fn play(&mut self) -> Result<Losses> {
         let epoch = self.progress.epoch;
         let steps = &self.config.learning_rate_steps;
         let rate = |base| stepped_learning_rate(base, steps, epoch);
@@ -54,16 +66,14 @@ impl Trainer {
         let labels = self
             .random
             .labels(self.config.batch, self.teacher.graph().classes);
-        let losses = self.step_on(&noise, labels, phase)?;
-        self.progress.iteration += 1;
-        self.progress.losses = self.progress.losses.plus(&losses);
-        Ok(losses)
+        self.step_on(&noise, labels, phase)
     }
 
     fn step_on(&mut self, noise: &Tensor, labels: Vec<usize>, phase: Phase) -> Result<Losses> {
         let batch = self.forward(noise, labels, phase)?;
         let mut losses = self.train_generator(&batch)?;
         losses.student = self.train_student(&batch, phase)?;
+        self.offer_to_pool(&batch.images)?;
         Ok(losses)
     }
 

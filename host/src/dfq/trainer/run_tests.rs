@@ -6,7 +6,9 @@ use candle_core::{Device, Tensor};
 
 use super::{method_tests::some_batch, *};
 use crate::{
-    dfq::{Unwatched, files::Archive, golden::flat, methods::NetworkGradient},
+    dfq::{
+        Unwatched, files::Archive, golden::flat, methods::NetworkGradient, refinement::Settings,
+    },
     graph::{NodeId, Normalization, Op},
     zoo::{self, RandomParameters},
 };
@@ -253,6 +255,54 @@ fn an_interrupted_run_goes_on_as_if_it_had_not_been() {
         let ranges = |trainer: &Trainer| trainer.quantized_graph().unwrap().activations;
         assert_eq!(ranges(&resumed), ranges(&whole));
         assert_eq!(resumed.progress(), whole.progress());
+    }
+}
+
+/// A game of one epoch, a refinement of two.
+fn refined_config() -> Config {
+    Config {
+        epochs: 1,
+        refinement: Settings {
+            epochs: 2,
+            batch: 3,
+            pool: 10,
+            ..Settings::default()
+        },
+        ..config()
+    }
+}
+
+#[test]
+fn an_interrupted_refinement_goes_on_as_if_it_had_not_been() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = RunDirectory::create(folder.path(), &refined_config()).unwrap();
+    let mut whole = Trainer::new(teacher(), refined_config()).unwrap();
+    run(&mut whole, &directory, &mut Unwatched);
+    assert_eq!(whole.progress().epoch, 3);
+
+    // At the end of the game, then before and after the middle of the refinement.
+    for iterations in [2, 3, 5] {
+        let stop = AtomicBool::new(false);
+        let mut watcher = StopAfter {
+            iterations,
+            stop: &stop,
+            checkpoints: Vec::new(),
+        };
+        let mut trainer = Trainer::new(teacher(), refined_config()).unwrap();
+        trainer.run(&directory, &mut watcher, &stop).unwrap();
+        let archive = Archive::read(&directory.checkpoint_path()).unwrap();
+        let fresh = Trainer::new(teacher(), refined_config()).unwrap();
+        let mut resumed = fresh.restore(&archive).unwrap();
+        assert_eq!(resumed.refinement.is_some(), iterations > 2);
+        run(&mut resumed, &directory, &mut Unwatched);
+        assert_eq!(parameters(&resumed), parameters(&whole));
+        let [resumed, whole] = [&resumed, &whole].map(|t| t.quantized_graph().unwrap());
+        assert_eq!(resumed.activations, whole.activations);
+        assert_eq!(resumed.weight_ranges.len(), whole.weight_ranges.len());
+        let pairs = resumed.weight_ranges.iter().zip(&whole.weight_ranges);
+        for ((_, resumed), (_, whole)) in pairs {
+            assert_eq!(flat(resumed), flat(whole));
+        }
     }
 }
 

@@ -1,0 +1,257 @@
+//! The quantized copy of the teacher with ranges that are learned along with its parameters.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+
+use super::learned_range::LearnedRanges;
+use crate::{
+    dfq::{
+        Error, Result,
+        config::Bits,
+        fake_quantized::{FakeQuantized, with_values},
+        methods::NetworkGradient,
+    },
+    graph::{Graph, NodeId, Op, ParameterName, QuantizedGraph},
+    nn::{
+        self,
+        executor::{
+            self, BatchStatistics, ExtraGradients, Forward, ForwardOptions, GradientHooks, Wanted,
+        },
+    },
+};
+
+/// How to run teacher and student.
+pub(super) const KEEP: ForwardOptions = ForwardOptions {
+    batch_statistics: BatchStatistics::Running,
+    keep_for_backward: true,
+    record_batch_norm_inputs: false,
+};
+
+/// The quantized copy of the teacher with ranges that are learned along with its parameters.
+#[derive(Debug, Clone)]
+pub(super) struct LearnedStudent {
+    bits: Bits,
+    /// Parameters before quantization.
+    pub(super) trained: Graph,
+    /// Of the weights of convolutions and linear layers.
+    pub(super) weight_ranges: BTreeMap<NodeId, LearnedRanges>,
+    /// Behind every ReLU.
+    pub(super) activation_ranges: BTreeMap<NodeId, LearnedRanges>,
+    quantized: FakeQuantized,
+}
+
+/// Gradients of everything that is learned.
+pub(super) struct Gradients {
+    /// In the order of [`Graph::parameters`].
+    pub(super) parameters: Vec<Tensor>,
+    /// Of the logarithms of steps, in the order of the nodes.
+    pub(super) weight_steps: Vec<Tensor>,
+    /// The same.
+    pub(super) activation_steps: Vec<Tensor>,
+}
+
+impl LearnedStudent {
+    /// A copy of `teacher` with activation ranges that suit what it makes of `images`.
+    ///
+    /// # Errors
+    /// If the images do not fit the network or a weight is not finite.
+    pub(super) fn new(teacher: &Graph, bits: Bits, images: &Tensor, fitted: bool) -> Result<Self> {
+        let pass = executor::forward(teacher, images, KEEP, &mut ())?;
+        let (mut weight_ranges, mut activation_ranges) = (BTreeMap::new(), BTreeMap::new());
+        for (index, node) in teacher.nodes.iter().enumerate() {
+            let id = NodeId(index);
+            if let Some(weight) = weight(&node.op) {
+                let ranges = with_values(weight, |values| {
+                    let rows = values.chunks(row_size(weight)?);
+                    LearnedRanges::new(bits.weights, rows, fitted)
+                })??;
+                weight_ranges.insert(id, ranges);
+            }
+            if let (Op::Relu | Op::Relu6, Some(value)) = (&node.op, pass.value(id)) {
+                let ranges = with_values(value, |values| {
+                    LearnedRanges::new(bits.activations, [values].into_iter(), fitted)
+                })??;
+                activation_ranges.insert(id, ranges);
+            }
+        }
+        let network = network(teacher, bits, &weight_ranges, &activation_ranges)?;
+        Ok(Self {
+            bits,
+            trained: teacher.clone(),
+            weight_ranges,
+            activation_ranges,
+            quantized: FakeQuantized::new(&network)?,
+        })
+    }
+
+    /// The network as it is now, with its widths and ranges.
+    ///
+    /// # Errors
+    /// If the ranges cannot be made into tensors.
+    pub(super) fn quantized_graph(&self) -> Result<QuantizedGraph> {
+        network(
+            &self.trained,
+            self.bits,
+            &self.weight_ranges,
+            &self.activation_ranges,
+        )
+    }
+
+    /// Takes over what has been changed in the fields.
+    ///
+    /// # Errors
+    /// If a range or a weight is not finite.
+    pub(super) fn quantize(&mut self) -> Result<()> {
+        self.quantized = FakeQuantized::new(&self.quantized_graph()?)?;
+        Ok(())
+    }
+
+    /// Logits of `images`, with the values of all nodes.
+    ///
+    /// # Errors
+    /// If the images do not fit the network.
+    pub(super) fn forward(&self, images: &Tensor) -> Result<Forward> {
+        self.quantized.forward_with(images, KEEP)
+    }
+
+    /// Gradients of all that is learned, for `gradient` of what `forward` computed.
+    ///
+    /// # Errors
+    /// If shapes do not fit.
+    pub(super) fn gradients(
+        &self,
+        forward: &Forward,
+        gradient: &NetworkGradient,
+    ) -> Result<Gradients> {
+        let mut hook = ActivationGradients {
+            student: self,
+            forward,
+            steps: BTreeMap::new(),
+        };
+        let extra = ExtraGradients {
+            outputs: gradient.nodes.clone(),
+            ..ExtraGradients::default()
+        };
+        let wanted = Wanted {
+            input: false,
+            parameters: true,
+        };
+        let found = executor::backward_with(
+            self.quantized.graph(),
+            forward,
+            &gradient.of_output(forward)?,
+            wanted,
+            &extra,
+            &mut hook,
+        )?;
+        let activation_steps = hook.steps.into_values().collect();
+        let (mut parameters, mut weight_steps) = (Vec::new(), Vec::new());
+        for ((id, value), gradient) in self
+            .trained
+            .parameters()
+            .into_iter()
+            .zip(found.parameters.into_values())
+        {
+            match (self.weight_ranges.get(&id.0), id.1) {
+                (Some(ranges), ParameterName::Weight) => {
+                    let (gradient, steps) = through_quantizer(ranges, value, &gradient)?;
+                    parameters.push(gradient);
+                    weight_steps.push(steps);
+                }
+                _ => parameters.push(gradient),
+            }
+        }
+        Ok(Gradients {
+            parameters,
+            weight_steps,
+            activation_steps,
+        })
+    }
+}
+
+/// Takes gradients through the quantizers of activations and collects those of their steps.
+struct ActivationGradients<'a> {
+    student: &'a LearnedStudent,
+    forward: &'a Forward,
+    steps: BTreeMap<NodeId, Tensor>,
+}
+
+impl ActivationGradients<'_> {
+    fn through(&mut self, node: NodeId, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let Some(ranges) = self.student.activation_ranges.get(&node) else {
+            return Ok(None);
+        };
+        let network = &self.student.trained;
+        let read = network.nodes[node.0].inputs.first();
+        let read = read.and_then(|&input| self.forward.value(input));
+        // What the quantizer saw: the forward pass keeps what it made of that.
+        let value = match &network.nodes[node.0].op {
+            Op::Relu6 => nn::ops::activation::relu6(read.ok_or(Error::NoGradient)?)?,
+            _ => nn::ops::activation::relu(read.ok_or(Error::NoGradient)?)?,
+        };
+        let (gradient, steps) = through_quantizer(ranges, &value, gradient)?;
+        self.steps.insert(node, steps);
+        Ok(Some(gradient))
+    }
+}
+
+impl GradientHooks for ActivationGradients<'_> {
+    fn output(&mut self, node: NodeId, gradient: Tensor) -> nn::Result<Tensor> {
+        let through = self.through(node, &gradient);
+        let through = through.map_err(|error| nn::Error::Hook(Box::new(error)))?;
+        Ok(through.unwrap_or(gradient))
+    }
+}
+
+/// Gradients of `value` and of the logarithms of the steps of its quantizers.
+fn through_quantizer(
+    ranges: &LearnedRanges,
+    value: &Tensor,
+    gradient: &Tensor,
+) -> Result<(Tensor, Tensor)> {
+    let mut values = gradient.flatten_all()?.to_vec1::<f32>()?;
+    let steps = with_values(value, |value| ranges.backward(value, &mut values))??;
+    let count = steps.len();
+    Ok((
+        Tensor::from_vec(values, gradient.shape(), gradient.device())?,
+        Tensor::from_vec(steps, count, &Device::Cpu)?,
+    ))
+}
+
+fn network(
+    trained: &Graph,
+    bits: Bits,
+    weight_ranges: &BTreeMap<NodeId, LearnedRanges>,
+    activation_ranges: &BTreeMap<NodeId, LearnedRanges>,
+) -> Result<QuantizedGraph> {
+    let nodes = || (0..trained.nodes.len()).map(NodeId);
+    let weight_bits = nodes().map(|node| weight_ranges.contains_key(&node).then_some(bits.weights));
+    let activations = nodes().map(|node| {
+        let ranges = activation_ranges.get(&node);
+        ranges.map(LearnedRanges::activation_range).transpose()
+    });
+    let weight_ranges = weight_ranges.iter().map(|(&node, ranges)| {
+        let ends = ranges.ends()?;
+        let tensor = Tensor::from_slice(ends.as_flattened(), (ends.len(), 2), &Device::Cpu)?;
+        Ok((node, tensor))
+    });
+    Ok(QuantizedGraph {
+        weight_bits: weight_bits.collect(),
+        weight_ranges: weight_ranges.collect::<Result<_>>()?,
+        activations: activations.collect::<Result<_>>()?,
+        graph: trained.clone(),
+    })
+}
+
+fn weight(op: &Op) -> Option<&Tensor> {
+    match op {
+        Op::Conv2d(conv) => Some(&conv.weight),
+        Op::Linear(linear) => Some(&linear.weight),
+        _ => None,
+    }
+}
+
+fn row_size(weight: &Tensor) -> Result<usize> {
+    Ok(weight.elem_count() / weight.dim(0)?)
+}
