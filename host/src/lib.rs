@@ -19,6 +19,7 @@ pub mod integer;
 pub mod lower;
 pub mod nn;
 pub mod pack;
+pub mod pickle;
 pub mod report;
 pub mod summary;
 pub mod zoo;

@@ -22,7 +22,8 @@ pub(crate) struct NetworkArguments {
     /// nor where only one network has such tensors
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
-    /// The float network with BatchNorm statistics: .onnx or .safetensors
+    /// The float network with BatchNorm statistics: .onnx, .safetensors, .pth, .pt or .th, or
+    /// hf://OWNER/REPOSITORY/FILE
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
     /// Number of classes; must be the checkpoint's
@@ -112,7 +113,7 @@ pub(crate) fn load_float(
 
 /// Whether a file holds a float network that can be imported, judged by its name.
 pub(crate) fn is_float_network(path: &Path) -> bool {
-    ["onnx", "safetensors"]
+    ["onnx", "safetensors", "pth", "pt", "th", "bin"]
         .iter()
         .any(|extension| has_extension(path, extension))
 }
@@ -143,7 +144,8 @@ fn open(
     classes: Option<usize>,
     pixels: &PixelArguments,
 ) -> Result<Imported, Failure> {
-    let imported = import::open(path, network, classes, pixels.normalization()?)?;
+    let path = import::hub::resolve(path)?;
+    let imported = import::open(&path, network, classes, pixels.normalization()?)?;
     for note in &imported.notes {
         output.say(note);
     }
@@ -209,11 +211,7 @@ pub(crate) fn load_evaluation(
 
 /// Reads a data set, its first `limit` images only if that is given.
 pub(crate) fn load_images(source: &Source, limit: Option<usize>) -> Result<Dataset, Failure> {
-    let data = source.load()?;
-    let data = match limit {
-        Some(limit) => data.take(limit),
-        None => data,
-    };
+    let data = source.load_first(limit)?;
     if data.is_empty() {
         return Err(Failure::new(format!("`{source}`: no images to measure on")));
     }

@@ -173,7 +173,9 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
         &arguments.network,
         arguments.settings.preset,
     )?;
-    model::require_statistics(&teacher)?;
+    if !config.method.takes_images() {
+        model::require_statistics(&teacher)?;
+    }
     let evaluation =
         model::load_evaluation(arguments.eval.as_ref(), arguments.eval_limit, &teacher)?;
     let images = load_data(arguments, &config, &teacher)?;

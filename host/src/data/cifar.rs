@@ -1,9 +1,9 @@
-//! The binary format of CIFAR-10 and CIFAR-100: label bytes, then the red, green and blue planes
-//! of a 32 x 32 image, row by row.
+//! CIFAR-10 and CIFAR-100. Their binary format: label bytes, then the red, green and blue planes of a
+//! 32 x 32 image, row by row.
 
 use std::path::Path;
 
-use super::{Dataset, Error};
+use super::{Dataset, Error, python};
 
 const SIDE: usize = 32;
 const CHANNELS: usize = 3;
@@ -30,7 +30,14 @@ pub(super) const CIFAR100: Variant = Variant {
 };
 
 pub(super) fn load(path: &Path, variant: &Variant) -> Result<Dataset, Error> {
-    let bytes = fs_err::read(path)?;
+    decode(path, &fs_err::read(path)?, variant)
+}
+
+/// [`load`] for the content of a file.
+pub(super) fn decode(path: &Path, bytes: &[u8], variant: &Variant) -> Result<Dataset, Error> {
+    if python::is_pickle(bytes) {
+        return load_python(path, bytes, variant);
+    }
     let label_bytes = label_bytes(path, variant, bytes.len())?;
     let record_bytes = label_bytes + PIXELS * CHANNELS;
     let mut labels = Vec::with_capacity(bytes.len() / record_bytes);
@@ -57,6 +64,21 @@ pub(super) fn load(path: &Path, variant: &Variant) -> Result<Dataset, Error> {
         classes: variant.classes,
         pixels,
         labels,
+    })
+}
+
+fn load_python(path: &Path, bytes: &[u8], variant: &Variant) -> Result<Dataset, Error> {
+    let batch = python::read(path, bytes, PIXELS * CHANNELS, variant.classes)?;
+    let mut pixels = Vec::with_capacity(batch.pixels.len());
+    for planes in batch.pixels.chunks_exact(PIXELS * CHANNELS) {
+        interleave(planes, &mut pixels);
+    }
+    Ok(Dataset {
+        name: variant.name.to_owned(),
+        shape: [SIDE, SIDE, CHANNELS],
+        classes: variant.classes,
+        pixels,
+        labels: batch.labels,
     })
 }
 

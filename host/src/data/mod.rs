@@ -1,7 +1,12 @@
 //! Labelled images, from files or made on the spot.
 
 mod cifar;
+pub mod decode;
+mod folders;
 mod idx;
+mod keywords;
+mod npy;
+mod python;
 pub mod shapes;
 
 use std::path::PathBuf;
@@ -56,9 +61,11 @@ impl Dataset {
 /// Where a data set comes from, as written on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// `cifar10:PATH`, the binary format: one label byte and three planes of 32 x 32 per record.
+    /// `cifar10:PATH`, the binary format (one label byte and three planes of 32 x 32 per record) or
+    /// a batch of the Python archive.
     Cifar10(PathBuf),
-    /// `cifar100:PATH`, the binary format, with or without the coarse label.
+    /// `cifar100:PATH`, the binary format, with or without the coarse label, or a batch of the
+    /// Python archive.
     Cifar100(PathBuf),
     /// `idx:IMAGES,LABELS`, the format of MNIST.
     Idx {
@@ -67,6 +74,26 @@ pub enum Source {
         /// File of labels.
         labels: PathBuf,
     },
+    /// `images:FOLDER` or `images:FOLDER,SIDE`: a folder of PNG or JPEG images per class, scaled and
+    /// cropped as for ImageNet.
+    Images {
+        /// Folder of the classes' folders.
+        folder: PathBuf,
+        /// Rows and columns.
+        side: u32,
+    },
+    /// `npy:IMAGES,LABELS`, two arrays of numpy.
+    Npy {
+        /// File of images.
+        images: PathBuf,
+        /// File of labels.
+        labels: PathBuf,
+    },
+    /// `npz:PATH`, an archive of numpy.
+    Npz(PathBuf),
+    /// `kws01:PATH`, the keyword samples of MLPerf Tiny: one label byte and 49 frames of 10 signed
+    /// bytes per record.
+    Kws01(PathBuf),
     /// `shapes`: the built-in images, the part that nothing is trained on.
     Shapes,
     /// `shapes:train`: the built-in images that the demo's network is trained on.
@@ -79,7 +106,7 @@ pub enum Error {
     /// Not a data set's name.
     #[error(
         "unknown data set `{0}`; expected `cifar10:PATH`, `cifar100:PATH`, `idx:IMAGES,LABELS`, \
-         `shapes` or `shapes:train`"
+         `images:FOLDER[,SIDE]`, `npy:IMAGES,LABELS`, `npz:PATH`, `kws01:PATH`, `shapes` or `shapes:train`"
     )]
     UnknownSource(String),
     /// The file cannot be read; the message names it.
@@ -114,6 +141,33 @@ pub enum Error {
         /// Largest label allowed.
         last: usize,
     },
+    /// A Python archive that is not CIFAR's.
+    #[error("`{path}` is no batch of CIFAR's Python archive: {what}")]
+    Python {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// A file of numpy that holds no labelled images.
+    #[error("`{path}`: {what}")]
+    Numpy {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// An image that cannot be read.
+    #[error("`{path}` is no readable image: {what}")]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// A folder of no use.
+    #[error("`{0}` has no folders with PNG or JPEG images, one folder for each class")]
+    NoImages(PathBuf),
     /// An IDX header that does not fit.
     #[error("`{path}` at offset {offset}: {expected} expected, found {found}")]
     Idx {
@@ -138,6 +192,18 @@ impl FromStr for Source {
             Some(("shapes", "train")) => Ok(Self::ShapesTrain),
             Some(("cifar10", path)) if !path.is_empty() => Ok(Self::Cifar10(path.into())),
             Some(("cifar100", path)) if !path.is_empty() => Ok(Self::Cifar100(path.into())),
+            Some(("npy", paths)) => match paths.split_once(',') {
+                Some((images, labels)) if !images.is_empty() && !labels.is_empty() => {
+                    Ok(Self::Npy {
+                        images: images.into(),
+                        labels: labels.into(),
+                    })
+                }
+                _ => Err(unknown()),
+            },
+            Some(("npz", path)) if !path.is_empty() => Ok(Self::Npz(path.into())),
+            Some(("images", place)) if !place.is_empty() => Ok(folder_and_side(place)),
+            Some(("kws01", path)) if !path.is_empty() => Ok(Self::Kws01(path.into())),
             Some(("idx", paths)) => match paths.split_once(',') {
                 Some((images, labels)) if !images.is_empty() && !labels.is_empty() => {
                     Ok(Self::Idx {
@@ -152,6 +218,19 @@ impl FromStr for Source {
     }
 }
 
+/// A number behind the last comma is the side of the images.
+fn folder_and_side(place: &str) -> Source {
+    let split = place.rsplit_once(',').and_then(|(folder, side)| {
+        let side = side.parse().ok().filter(|side| (1..=4096).contains(side));
+        Some((folder, side?))
+    });
+    let (folder, side) = split.unwrap_or((place, folders::DEFAULT_SIDE));
+    Source::Images {
+        folder: folder.into(),
+        side,
+    }
+}
+
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -160,6 +239,12 @@ impl std::fmt::Display for Source {
             Self::Idx { images, labels } => {
                 write!(f, "idx:{},{}", images.display(), labels.display())
             }
+            Self::Images { folder, side } => write!(f, "images:{},{side}", folder.display()),
+            Self::Npy { images, labels } => {
+                write!(f, "npy:{},{}", images.display(), labels.display())
+            }
+            Self::Npz(path) => write!(f, "npz:{}", path.display()),
+            Self::Kws01(path) => write!(f, "kws01:{}", path.display()),
             Self::Shapes => f.write_str("shapes"),
             Self::ShapesTrain => f.write_str("shapes:train"),
         }
@@ -172,16 +257,32 @@ impl Source {
     /// # Errors
     /// When a file cannot be read or is not in the format that the source's name promises.
     pub fn load(&self) -> Result<Dataset, Error> {
+        self.load_first(None)
+    }
+
+    /// [`load`](Self::load) of the first `limit` images, or of all.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_first(&self, limit: Option<usize>) -> Result<Dataset, Error> {
         let dataset = match self {
             Self::Cifar10(path) => cifar::load(path, &cifar::CIFAR10)?,
             Self::Cifar100(path) => cifar::load(path, &cifar::CIFAR100)?,
             Self::Idx { images, labels } => idx::load(images, labels)?,
+            Self::Images { folder, side } => folders::load(folder, *side, limit)?,
+            Self::Npy { images, labels } => npy::load_pair(images, labels)?,
+            Self::Npz(path) => npy::load_archive(path)?,
+            Self::Kws01(path) => keywords::load(path)?,
             Self::Shapes => shapes::generate(shapes::Split::Test, shapes::TEST_IMAGES),
             Self::ShapesTrain => shapes::generate(shapes::Split::Train, shapes::TRAIN_IMAGES),
         };
-        Ok(Dataset {
+        let dataset = Dataset {
             name: self.to_string(),
             ..dataset
+        };
+        Ok(match limit {
+            Some(limit) => dataset.take(limit),
+            None => dataset,
         })
     }
 }
@@ -196,6 +297,10 @@ mod tests {
             "cifar10:a/b.bin",
             "cifar100:c:d.bin",
             "idx:x,y",
+            "kws01:k",
+            "images:val,96",
+            "npy:x,y",
+            "npz:a",
             "shapes",
             "shapes:train",
         ] {

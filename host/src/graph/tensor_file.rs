@@ -110,7 +110,14 @@ impl TensorFile {
     /// [`Error::Io`] if it cannot be read, [`Error::Truncated`] and [`Error::TooLong`] if its
     /// length is not the one that its header asks for, [`Error::Format`] if it has no such header.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let bytes = fs_err::read(path)?;
+        Self::decode(path, fs_err::read(path)?)
+    }
+
+    /// [`read`](Self::read) for the content of a file that is called `path`.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), except for [`Error::Io`].
+    pub fn decode(path: &Path, bytes: Vec<u8>) -> Result<Self, Error> {
         let (header_bytes, header) =
             SafeTensors::read_metadata(&bytes).map_err(|error| explain(path, &bytes, error))?;
         Ok(Self {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 
+use super::pytorch::TorchFile;
 use super::{Error, Result};
 use crate::graph::tensor_file::{self, TensorFile};
 
@@ -15,22 +16,67 @@ const PREFIX: &str = "module.";
 /// taken off.
 #[derive(Debug)]
 pub struct Checkpoint {
-    file: TensorFile,
+    file: File,
     /// Name in the network to name in the file.
     names: BTreeMap<String, String>,
 }
 
+#[derive(Debug)]
+enum File {
+    Safetensors(TensorFile),
+    PyTorch(TorchFile),
+}
+
+impl File {
+    fn names(&self) -> Vec<String> {
+        match self {
+            Self::Safetensors(file) => file.names(),
+            Self::PyTorch(file) => file.names(),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Safetensors(file) => file.path(),
+            Self::PyTorch(file) => file.path(),
+        }
+    }
+}
+
+enum Kind {
+    Safetensors,
+    PyTorch,
+}
+
+fn kind(path: &Path) -> Result<Kind> {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    match extension {
+        Some("safetensors") => Ok(Kind::Safetensors),
+        Some("pth" | "pt" | "th" | "bin") => Ok(Kind::PyTorch),
+        _ => Err(Error::Extension(path.to_owned())),
+    }
+}
+
 impl Checkpoint {
-    /// Reads the `.safetensors` file at `path`.
+    /// Reads the file at `path`: `.safetensors`, or PyTorch's `.pth`, `.pt`, `.th` and `.bin`.
     ///
     /// # Errors
-    /// [`Error::Extension`] for other kinds of files, [`Error::File`] for damaged ones.
+    /// [`Error::Extension`] for other kinds of files, [`Error::File`] and [`Error::PyTorch`] for
+    /// damaged ones.
     pub fn read(path: &Path) -> Result<Self> {
-        let extension = path.extension().unwrap_or_default();
-        if extension != "safetensors" {
-            return Err(Error::Extension(path.to_owned()));
-        }
-        let file = TensorFile::read(path)?;
+        kind(path)?;
+        Self::decode(path, fs_err::read(path).map_err(tensor_file::Error::from)?)
+    }
+
+    /// [`read`](Self::read) for the content of a file; `path` names it and tells its kind.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn decode(path: &Path, bytes: Vec<u8>) -> Result<Self> {
+        let file = match kind(path)? {
+            Kind::Safetensors => File::Safetensors(TensorFile::decode(path, bytes)?),
+            Kind::PyTorch => File::PyTorch(TorchFile::decode(path, bytes)?),
+        };
         let names = file.names();
         let prefixed = names.iter().all(|name| name.starts_with(PREFIX));
         let strip = |name: String| match name.strip_prefix(PREFIX) {
@@ -57,21 +103,28 @@ impl Checkpoint {
     /// Shape of tensor `name`.
     #[must_use]
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.file.shape(self.names.get(name)?)
+        let name = self.names.get(name)?;
+        match &self.file {
+            File::Safetensors(file) => file.shape(name),
+            File::PyTorch(file) => file.shape(name),
+        }
     }
 
-    /// Tensor `name`, which has to consist of finite `f32` numbers and to have this shape.
+    /// Tensor `name`, which has to consist of finite `f32` numbers and to have this shape. Other
+    /// kinds of floats in a file of PyTorch are converted.
     ///
     /// # Errors
     /// If it is missing or something else.
-    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, tensor_file::Error> {
-        match self.names.get(name) {
-            Some(name) => self.file.tensor(name, shape),
-            None => Err(tensor_file::Error::Missing {
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        match (self.names.get(name), &self.file) {
+            (Some(name), File::Safetensors(file)) => Ok(file.tensor(name, shape)?),
+            (Some(name), File::PyTorch(file)) => file.tensor(name, shape),
+            (None, _) => Err(tensor_file::Error::Missing {
                 path: PathBuf::from(self.path()),
                 tensor: name.to_owned(),
                 expected: shape.to_vec(),
-            }),
+            }
+            .into()),
         }
     }
 }

@@ -16,11 +16,14 @@ pub enum Error {
     #[error(transparent)]
     Network(#[from] UnknownNetwork),
     /// A kind of file that cannot be read.
-    #[error("`{0}`: a checkpoint with the extension .safetensors expected")]
+    #[error("`{0}`: a file .safetensors, .pth, .pt, .th, .bin or .onnx expected")]
     Extension(PathBuf),
     /// An ONNX file that cannot be imported.
     #[error(transparent)]
     Onnx(#[from] super::onnx::Error),
+    /// A file of PyTorch that cannot be read.
+    #[error(transparent)]
+    PyTorch(#[from] super::pytorch::Error),
     /// A network's name where the file describes the network itself.
     #[error("`{path}` describes its network itself; leave out `--network {network}`")]
     NetworkGiven {

@@ -2,8 +2,10 @@
 
 mod checkpoint;
 mod error;
+pub mod hub;
 mod names;
 pub mod onnx;
+pub mod pytorch;
 #[cfg(test)]
 mod tests;
 
@@ -90,7 +92,7 @@ fn name_of_last(graph: &Graph) -> String {
 }
 
 /// Reads the weights of the network called `network` (see [`zoo::networks`]) from the checkpoint at
-/// `path`, a `.safetensors` file. The number of classes is that of the classifier in the
+/// `path` (see [`Checkpoint::read`]). The number of classes is that of the classifier in the
 /// checkpoint; `classes`, if given, has to be the same.
 ///
 /// # Errors
@@ -220,7 +222,7 @@ impl Parameters for Reader<'_> {
             Err(_) if !self.contains(name) => self.missing.push((name.to_owned(), shape.to_vec())),
             Err(error) => {
                 self.used.push(name.to_owned());
-                self.problem.get_or_insert(error.into());
+                self.problem.get_or_insert(error);
             }
         }
         Tensor::zeros(shape, DType::F32, &Device::Cpu)

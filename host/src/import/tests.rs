@@ -185,7 +185,7 @@ fn other_files_and_names_are_refused() {
             .to_string()
     };
     assert!(refused("x.safetensors", "resnet21").contains("resnet20"));
-    assert!(refused("x.pth", "resnet20").contains(".safetensors expected"));
+    assert!(refused("x.h5", "resnet20").contains(".safetensors, .pth"));
     assert!(refused("no/such.safetensors", "resnet20").contains("no/such.safetensors"));
 }
 
