@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 pub use emulator::Emulator;
-pub use random_network::{noise_images, random_network};
+pub use random_network::{noise, noise_images, random_network};
 
 /// Root of the repository.
 #[must_use]

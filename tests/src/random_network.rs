@@ -3,24 +3,26 @@
 use std::collections::BTreeMap;
 
 use lowbit_host::data::Dataset;
-use lowbit_host::graph::{ActivationRange, Graph, Normalization, Op, QuantizedGraph};
+use lowbit_host::graph::{ActivationRange, Graph, Normalization, Op, QuantizedGraph, Quantizer};
 use lowbit_host::zoo::RandomParameters;
 use lowbit_host::{lower, pack, zoo};
 
 const CLASSES: usize = 10;
 
-/// The packed file of `network` with `bits` bits everywhere.
+/// The packed file of `network` with `bits` bits everywhere, 8 for values without activation
+/// function.
 ///
 /// # Panics
 /// If the network cannot be built, lowered or packed.
 #[must_use]
 pub fn random_network(network: &str, bits: u8) -> Vec<u8> {
-    let normalization = Normalization {
-        mean: vec![0.5; 3],
-        std: vec![0.25; 3],
-    };
     let mut parameters = RandomParameters::new(1);
     let network = zoo::network(network).expect("is in the zoo");
+    let [channels, ..] = network.input_shape;
+    let normalization = Normalization {
+        mean: vec![0.5; channels],
+        std: vec![0.25; channels],
+    };
     let graph = network.build(&mut parameters, CLASSES, normalization);
     let quantized = quantize(graph.expect("builds"), bits);
     let program = lower::lower(&quantized, &lower::Options::default()).expect("has integer form");
@@ -28,21 +30,27 @@ pub fn random_network(network: &str, bits: u8) -> Vec<u8> {
 }
 
 fn quantize(graph: Graph, bits: u8) -> QuantizedGraph {
-    let range = ActivationRange {
-        bits,
-        min: 0.0,
-        max: 4.0,
+    let range = |quantizer| match quantizer {
+        Quantizer::Activation => ActivationRange {
+            bits,
+            min: 0.0,
+            max: 4.0,
+        },
+        Quantizer::Linear => ActivationRange {
+            bits: 8,
+            min: -3.0,
+            max: 4.0,
+        },
     };
     let has_weights = |op: &Op| matches!(op, Op::Conv2d(_) | Op::Linear(_));
     let ops = graph.nodes.iter().map(|node| &node.op);
     QuantizedGraph {
-        weight_bits: ops
-            .clone()
-            .map(|op| has_weights(op).then_some(bits))
-            .collect(),
+        weight_bits: ops.map(|op| has_weights(op).then_some(bits)).collect(),
         weight_ranges: BTreeMap::new(),
-        activations: ops
-            .map(|op| matches!(op, Op::Relu).then_some(range))
+        activations: graph
+            .quantizers()
+            .into_iter()
+            .map(|quantizer| quantizer.map(range))
             .collect(),
         graph,
     }
@@ -51,7 +59,12 @@ fn quantize(graph: Graph, bits: u8) -> QuantizedGraph {
 /// Coloured noise, 32 x 32.
 #[must_use]
 pub fn noise_images(count: usize) -> Dataset {
-    let shape = [32, 32, 3];
+    noise([32, 32, 3], count)
+}
+
+/// Noise of any height, width and number of channels.
+#[must_use]
+pub fn noise(shape: [usize; 3], count: usize) -> Dataset {
     let bytes = count * shape.iter().product::<usize>();
     let mut state = 1u32;
     let mut next = || {

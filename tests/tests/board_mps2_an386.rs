@@ -7,7 +7,7 @@ use lowbit_host::board::transport::{QemuProcess, Transport, TransportError};
 use lowbit_host::board::{Client, Error, Options, Settings, TickUnit, verify};
 use lowbit_host::data::Dataset;
 use lowbit_runtime::testing::{PIXELS, tiny_model};
-use lowbit_tests::{Emulator, noise_images, random_network};
+use lowbit_tests::{Emulator, noise, noise_images, random_network};
 
 const BOARD: &str = "mps2-an386";
 
@@ -100,6 +100,29 @@ fn a_residual_network_gives_the_same_integers_in_every_layer() {
         let options = Options { layers: true };
         let verdict = verify(&mut client, &model, &images, options, &mut |_| {}).expect("runs");
         assert!(verdict.is_equal(), "{bits} bits: {verdict:?}");
+    }
+}
+
+/// Depthwise and 1x1 convolutions, kernels of 10x4, and sums without activation function, whose
+/// integers have a zero point of their own.
+#[test]
+fn networks_of_other_kinds_give_the_same_integers_in_every_layer() {
+    let name = "networks_of_other_kinds_give_the_same_integers_in_every_layer";
+    let Some(emulator) = Emulator::new(name, BOARD) else {
+        return;
+    };
+    let mut client = emulator.connect();
+    for (network, bits, shape) in [
+        ("mlperf_tiny_vww_mobilenetv1_025", 4, [96, 96, 3]),
+        ("mlperf_tiny_kws_dscnn", 8, [49, 10, 1]),
+        ("cifar100_resnet20_wide_stem", 3, [32, 32, 3]),
+    ] {
+        let model = random_network(network, bits);
+        client.flash(&model, &mut |_| {}).expect("is taken");
+        let options = Options { layers: true };
+        let images = noise(shape, 1);
+        let verdict = verify(&mut client, &model, &images, options, &mut |_| {}).expect("runs");
+        assert!(verdict.is_equal(), "{network}: {verdict:?}");
     }
 }
 

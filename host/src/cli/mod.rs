@@ -12,6 +12,7 @@ mod history;
 mod inspect;
 mod link;
 mod model;
+mod networks;
 mod pack;
 mod quantize;
 mod training;
@@ -64,6 +65,8 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Measure the accuracy of a packed model or a run on this computer
     Eval(eval::Arguments),
+    /// List the networks that are known by name
+    Networks(networks::Arguments),
     /// List the boards that are known
     Boards(boards::Arguments),
     /// Write a packed model to a board
@@ -106,6 +109,7 @@ fn run(context: &Context, command: Command) -> Result<Outcome, Failure> {
         Command::Pack(arguments) => pack::run(context, &arguments),
         Command::Inspect(arguments) => inspect::run(context, &arguments),
         Command::Eval(arguments) => eval::run(context, &arguments),
+        Command::Networks(arguments) => networks::run(context, &arguments),
         Command::Boards(arguments) => boards::run(context, &arguments),
         Command::Flash(arguments) => flash::run(context, &arguments),
         Command::Verify(arguments) => verify::run(context, &arguments),

@@ -8,7 +8,6 @@ use super::{
     fake_quantized::with_values,
     images::ImageSet,
     quantizer::{LinearQuantizer, parallel_range},
-    student::is_quantized,
 };
 use crate::{
     graph::{ActivationRange, Graph, NodeId},
@@ -125,12 +124,8 @@ struct Extremes(Vec<Option<Ends>>);
 impl Extremes {
     fn new(graph: &Graph) -> Self {
         let empty = (f32::INFINITY, f32::NEG_INFINITY);
-        let nodes = graph.nodes.iter();
-        Self(
-            nodes
-                .map(|node| is_quantized(&node.op).then_some(empty))
-                .collect(),
-        )
+        let quantizers = graph.quantizers().into_iter();
+        Self(quantizers.map(|found| found.map(|_| empty)).collect())
     }
 }
 

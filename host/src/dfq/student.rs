@@ -13,7 +13,7 @@ use super::{
     quantizer::{LinearQuantizer, parallel_range},
 };
 use crate::{
-    graph::{ActivationRange, Graph, NodeId, Op, QuantizedGraph},
+    graph::{ActivationRange, Graph, NodeId, Op, QuantizedGraph, Quantizer},
     nn::{
         self,
         executor::{
@@ -24,11 +24,16 @@ use crate::{
     },
 };
 
+/// Bits of values without activation function that have to be integers on a board.
+const LINEAR_BITS: u8 = 8;
+
 /// The quantized copy of the teacher: the same operators in evaluation mode, with the weights of
-/// all convolutions and linear layers and the outputs of all ReLUs fake-quantized.
+/// all convolutions and linear layers fake-quantized, and the values of [`Graph::quantizers`].
 #[derive(Debug, Clone)]
 pub struct Student {
     bits: Bits,
+    /// Width of the quantizer behind each node, if there is one.
+    activation_bits: Vec<u8>,
     /// What the optimizer moves.
     trained: Graph,
     /// The same with weights that take the values of codes only.
@@ -43,15 +48,14 @@ impl Student {
     /// # Errors
     /// If the weights cannot be quantized.
     pub fn new(teacher: &Graph, bits: Bits, correction: StartCorrection) -> Result<Self> {
-        let observer = |op: &Op| is_quantized(op).then(|| RangeObserver::new(correction));
+        let quantizers = teacher.quantizers().into_iter();
         Ok(Self {
             bits,
             trained: teacher.clone(),
             quantized: with_values_of_codes(teacher, bits)?,
-            observers: teacher
-                .nodes
-                .iter()
-                .map(|node| observer(&node.op))
+            activation_bits: activation_bits(teacher, bits),
+            observers: quantizers
+                .map(|found| found.map(|_| RangeObserver::new(correction)))
                 .collect(),
         })
     }
@@ -96,7 +100,7 @@ impl Student {
             record_batch_norm_inputs: false,
         };
         let mut hook = ActivationHook {
-            bits: self.bits.activations,
+            bits: &self.activation_bits,
             observe,
             observers: &mut self.observers,
         };
@@ -153,7 +157,7 @@ impl Student {
             record_batch_norm_inputs: false,
         };
         let mut hook = ActivationHook {
-            bits: self.bits.activations,
+            bits: &self.activation_bits,
             observe: false,
             observers: &mut self.observers,
         };
@@ -229,8 +233,8 @@ impl Student {
     /// # Errors
     /// [`Error::NothingObserved`] before the first images.
     pub fn quantized_graph(&self) -> Result<QuantizedGraph> {
-        let bits = self.bits.activations;
         let activations = self.observers.iter().enumerate().map(|(node, observer)| {
+            let bits = self.activation_bits[node];
             let range = |observer| activation_range(NodeId(node), observer, bits);
             observer.as_ref().map(range).transpose()
         });
@@ -245,7 +249,8 @@ impl Student {
 
 /// Quantizes activations with ranges that may follow them.
 struct ActivationHook<'a> {
-    bits: u8,
+    /// For each node.
+    bits: &'a [u8],
     observe: bool,
     observers: &'a mut [Option<RangeObserver>],
 }
@@ -259,7 +264,7 @@ impl ActivationHook<'_> {
             let (min, max) = with_values(value, parallel_range)?;
             observer.observe(min.into(), max.into());
         }
-        let range = activation_range(node, observer, self.bits)?;
+        let range = activation_range(node, observer, self.bits[node.0])?;
         let quantizer = LinearQuantizer::new(&range)?;
         Ok(Some(fake_quantize_activation(value, &quantizer)?))
     }
@@ -287,9 +292,14 @@ fn activation_range(node: NodeId, observer: &RangeObserver, bits: u8) -> Result<
     })
 }
 
-/// Whether a quantizer stands behind nodes of this kind.
-pub(super) fn is_quantized(op: &Op) -> bool {
-    matches!(op, Op::Relu | Op::Relu6)
+/// Width of the quantizer behind each node, if there is one. The published method leaves values
+/// without activation function in floating point; a board cannot.
+fn activation_bits(graph: &Graph, bits: Bits) -> Vec<u8> {
+    let width = |found| match found {
+        Some(Quantizer::Linear) => bits.activations.max(LINEAR_BITS),
+        Some(Quantizer::Activation) | None => bits.activations,
+    };
+    graph.quantizers().into_iter().map(width).collect()
 }
 
 fn with_values_of_codes(graph: &Graph, bits: Bits) -> Result<Graph> {

@@ -89,11 +89,11 @@ impl Trainer {
             classes: teacher.classes,
             image: teacher.input_shape,
         };
-        let generator = Generator::cifar(sizes, &mut Random::new(config.seed, stream::START))?;
+        let generator = Generator::fitting(sizes, &mut Random::new(config.seed, stream::START))?;
         Self::with_generator(teacher, generator, config)
     }
 
-    /// A run with another generator than that for CIFAR sizes.
+    /// A run with a generator of another kind.
     ///
     /// # Errors
     /// If a setting makes no sense or the teacher has no BatchNorm.

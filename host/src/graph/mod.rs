@@ -5,6 +5,7 @@ mod file;
 mod normalization;
 mod parameters;
 mod placement;
+mod quantizers;
 mod shapes;
 pub mod tensor_file;
 
@@ -16,6 +17,7 @@ pub use file::FileError;
 pub use normalization::{Normalization, UnknownNormalization};
 pub use parameters::ParameterName;
 pub use placement::{Operators, Placement, Precision};
+pub use quantizers::Quantizer;
 pub use shapes::{Shape, ShapeError, infer_shapes, macs};
 
 /// Index of a node in [`Graph::nodes`].
@@ -46,6 +48,28 @@ impl Padding {
             left: amount,
             bottom: amount,
             right: amount,
+        }
+    }
+}
+
+impl Padding {
+    /// What TensorFlow calls `SAME`: so many zeros that an image of `size` rows and columns gives
+    /// `size / stride` windows, rounded up; if their number is odd, the larger half comes behind.
+    #[must_use]
+    pub fn tensorflow_same(size: [usize; 2], kernel: [usize; 2], stride: [usize; 2]) -> Self {
+        let total = |axis: usize| {
+            let steps = size[axis].div_ceil(stride[axis].max(1)).max(1) - 1;
+            let covered = steps.saturating_mul(stride[axis]);
+            covered
+                .saturating_add(kernel[axis])
+                .saturating_sub(size[axis])
+        };
+        let (rows, columns) = (total(0), total(1));
+        Self {
+            top: rows / 2,
+            left: columns / 2,
+            bottom: rows - rows / 2,
+            right: columns - columns / 2,
         }
     }
 }

@@ -8,6 +8,16 @@ pub(super) struct ConvNames {
     pub(super) norm: String,
 }
 
+impl ConvNames {
+    /// Two names with the same beginning.
+    pub(super) fn new(prefix: &str, conv: &str, norm: &str) -> Self {
+        Self {
+            conv: format!("{prefix}{conv}"),
+            norm: format!("{prefix}{norm}"),
+        }
+    }
+}
+
 /// A scheme of names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Naming {
@@ -18,6 +28,8 @@ pub(super) enum Naming {
     },
     /// `features.stage1.unit1.body.conv1.conv`, as the package pytorchcv has it.
     Stages,
+    /// The same for ImageNet, whose first layer is called `features.init_block.conv.conv`.
+    DeepStages,
     /// The same with numbers, counted from 0 after the first layer: `features.1.0.body.conv1.conv`.
     Numbers,
 }
@@ -31,7 +43,9 @@ impl Naming {
                 .find(|name| parameters.contains(&probe(name)));
             found.unwrap_or(names[0])
         };
-        if parameters.contains("features.init_block.conv.weight") {
+        if parameters.contains("features.init_block.conv.conv.weight") {
+            Self::DeepStages
+        } else if parameters.contains("features.init_block.conv.weight") {
             Self::Stages
         } else if parameters.contains("features.0.conv.weight") {
             Self::Numbers
@@ -47,9 +61,10 @@ impl Naming {
 
     pub(super) fn stem(self) -> ConvNames {
         match self {
-            Self::Layers { .. } => names("", "conv1", "bn1"),
-            Self::Stages => names("features.init_block.", "conv", "bn"),
-            Self::Numbers => names("features.0.", "conv", "bn"),
+            Self::Layers { .. } => ConvNames::new("", "conv1", "bn1"),
+            Self::Stages => ConvNames::new("features.init_block.", "conv", "bn"),
+            Self::DeepStages => ConvNames::new("features.init_block.conv.", "conv", "bn"),
+            Self::Numbers => ConvNames::new("features.0.", "conv", "bn"),
         }
     }
 
@@ -57,17 +72,21 @@ impl Naming {
     pub(super) fn block(self, stage: usize, block: usize) -> String {
         match self {
             Self::Layers { .. } => format!("layer{}.{block}.", stage + 1),
-            Self::Stages => format!("features.stage{}.unit{}.", stage + 1, block + 1),
+            Self::Stages | Self::DeepStages => {
+                format!("features.stage{}.unit{}.", stage + 1, block + 1)
+            }
             Self::Numbers => format!("features.{}.{block}.", stage + 1),
         }
     }
 
-    /// Convolution 1 or 2 of a block.
+    /// Convolution of a block, counted from 1.
     pub(super) fn body(self, block: &str, number: usize) -> ConvNames {
         match self {
-            Self::Layers { .. } => names(block, &format!("conv{number}"), &format!("bn{number}")),
-            Self::Stages | Self::Numbers => {
-                names(&format!("{block}body.conv{number}."), "conv", "bn")
+            Self::Layers { .. } => {
+                ConvNames::new(block, &format!("conv{number}"), &format!("bn{number}"))
+            }
+            Self::Stages | Self::DeepStages | Self::Numbers => {
+                ConvNames::new(&format!("{block}body.conv{number}."), "conv", "bn")
             }
         }
     }
@@ -75,22 +94,19 @@ impl Naming {
     /// The convolution of a projection shortcut.
     pub(super) fn projection(self, block: &str) -> ConvNames {
         match self {
-            Self::Layers { shortcut, .. } => names(&format!("{block}{shortcut}."), "0", "1"),
-            Self::Stages | Self::Numbers => names(&format!("{block}identity_conv."), "conv", "bn"),
+            Self::Layers { shortcut, .. } => {
+                ConvNames::new(&format!("{block}{shortcut}."), "0", "1")
+            }
+            Self::Stages | Self::DeepStages | Self::Numbers => {
+                ConvNames::new(&format!("{block}identity_conv."), "conv", "bn")
+            }
         }
     }
 
     pub(super) fn classifier(self) -> &'static str {
         match self {
             Self::Layers { classifier, .. } => classifier,
-            Self::Stages | Self::Numbers => "output",
+            Self::Stages | Self::DeepStages | Self::Numbers => "output",
         }
-    }
-}
-
-fn names(prefix: &str, conv: &str, norm: &str) -> ConvNames {
-    ConvNames {
-        conv: format!("{prefix}{conv}"),
-        norm: format!("{prefix}{norm}"),
     }
 }

@@ -167,6 +167,43 @@ fn a_refined_network_agrees_with_fake_quantization() {
 }
 
 #[test]
+fn networks_of_other_kinds_agree_with_fake_quantization() {
+    for (name, bits) in [
+        ("mlperf_tiny_vww_mobilenetv1_025", 4),
+        ("mlperf_tiny_kws_dscnn", 3),
+        ("mlperf_tiny_resnet8", 5),
+        ("cifar100_resnet20_wide_stem", 4),
+        ("vgg16", 2),
+    ] {
+        check(name, &random_network(name, bits), 1);
+    }
+}
+
+#[test]
+fn networks_for_imagenet_have_integer_form() {
+    for name in ["resnet18", "mobilenetv2"] {
+        let graph = zoo::network(name).unwrap().outline().unwrap();
+        let range = |_| ActivationRange {
+            bits: 4,
+            min: -1.0,
+            max: 6.0,
+        };
+        let ranges = graph.quantizers().into_iter();
+        let ranges = ranges.map(|quantizer| quantizer.map(range)).collect();
+        let program = lower::lower(&with_widths(graph, ranges, |_| 4), &Options::default());
+        report_arena(name, program.unwrap().arena_bytes);
+    }
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the figures belong to the test's record"
+)]
+fn report_arena(name: &str, bytes: u32) {
+    eprintln!("{name} w4a4: arena of {bytes} bytes");
+}
+
+#[test]
 fn resnet20_at_4_bits_fits_its_budgets() {
     let program = lower::lower(&random_network("resnet20", 4), &Options::default()).unwrap();
     let file = pack::pack(&program, &[]).unwrap();

@@ -18,15 +18,16 @@ use crate::compared::{exact_normalization, random_images};
 
 /// Network `name` of the zoo with all widths `bits`.
 pub(crate) fn random_network(name: &str, bits: u8) -> QuantizedGraph {
-    let mut graph = zoo::network(name)
-        .unwrap()
-        .build(&mut RandomParameters::new(1), 10, exact_normalization(3))
+    let network = zoo::network(name).unwrap();
+    let normalization = exact_normalization(network.input_shape[0]);
+    let mut graph = network
+        .build(&mut RandomParameters::new(1), 10, normalization)
         .unwrap();
-    let relus: Vec<NodeId> = (0..graph.nodes.len())
-        .filter(|&index| matches!(graph.nodes[index].op, Op::Relu))
-        .map(NodeId)
+    let quantizers = graph.quantizers().into_iter().enumerate();
+    let sites: Vec<NodeId> = quantizers
+        .filter_map(|(index, quantizer)| quantizer.map(|_| NodeId(index)))
         .collect();
-    let ranges = calibrate(&mut graph, &relus);
+    let ranges = calibrate(&mut graph, &sites);
     with_widths(graph, ranges, |_| bits)
 }
 

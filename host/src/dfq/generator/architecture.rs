@@ -133,7 +133,23 @@ impl Sizes {
     }
 }
 
+/// Images with more pixels get the generator for ImageNet.
+const LARGEST_CIFAR: usize = 64 * 64;
+
 impl Generator {
+    /// The generator for images of this size, with PyTorch's default start.
+    ///
+    /// # Errors
+    /// [`Error::ImageSize`] for images whose sides are no multiples of 4.
+    pub fn fitting(sizes: Sizes, random: &mut Random) -> Result<Self> {
+        let [_, height, width] = sizes.image;
+        if height.saturating_mul(width) <= LARGEST_CIFAR {
+            Self::cifar(sizes, random)
+        } else {
+            Self::imagenet(sizes, random)
+        }
+    }
+
     /// The generator for images of CIFAR size, with PyTorch's default start.
     ///
     /// # Errors

@@ -166,14 +166,14 @@ pub(super) fn padding(
     match node.text("auto_pad", "NOTSET") {
         "NOTSET" => {}
         "VALID" => return Ok(Padding::default()),
-        kind @ ("SAME_UPPER" | "SAME_LOWER") => {
-            let rows = same(height, kernel[0], strides[0], kind == "SAME_LOWER");
-            let columns = same(width, kernel[1], strides[1], kind == "SAME_LOWER");
+        "SAME_UPPER" => return Ok(Padding::tensorflow_same([height, width], kernel, strides)),
+        "SAME_LOWER" => {
+            let upper = Padding::tensorflow_same([height, width], kernel, strides);
             return Ok(Padding {
-                top: rows[0],
-                left: columns[0],
-                bottom: rows[1],
-                right: columns[1],
+                top: upper.bottom,
+                left: upper.right,
+                bottom: upper.top,
+                right: upper.left,
             });
         }
         other => return Err(Refusal::new(format!("auto_pad `{other}`"))),
@@ -195,20 +195,5 @@ pub(super) fn padding(
             })
         }
         Some(pads) => Err(refused(pads)),
-    }
-}
-
-/// Zeros before and after an axis so that there are `size / stride` windows, rounded up.
-fn same(size: usize, kernel: usize, stride: usize, more_before: bool) -> [usize; 2] {
-    let stride = stride.max(1);
-    let covered = (size.div_ceil(stride).max(1) - 1)
-        .saturating_mul(stride)
-        .saturating_add(kernel);
-    let total = covered.saturating_sub(size);
-    let (less, more) = (total / 2, total - total / 2);
-    if more_before {
-        [more, less]
-    } else {
-        [less, more]
     }
 }
