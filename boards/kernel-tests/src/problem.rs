@@ -387,7 +387,7 @@ impl Problem {
             scratch: Scratch::default(),
         };
         let output = self.output();
-        let rows = self.rows.min(output.height);
+        let rows = self.rows;
         let tuned = tuned_scratch_bytes(&kind, &output, rows).unwrap_or(0);
         tuned.max(scratch_bytes(&kind, 1)).div_ceil(4) as usize
     }

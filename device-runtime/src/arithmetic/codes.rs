@@ -37,6 +37,62 @@ fn unpack_width<const BITS: usize>(codes: &[u8], zero_point: i16, into: &mut [i1
     }
 }
 
+/// Unpacks the first `count` codes of `bits` bits, eight at a time, and adds `zero_point` to each;
+/// what a last group has behind them means nothing.
+#[inline(always)]
+pub(crate) fn unpack_groups(
+    bits: u8,
+    codes: &[u8],
+    zero_point: i16,
+    count: usize,
+    take: impl FnMut([i16; GROUP]),
+) {
+    match bits {
+        2 => groups::<2>(codes, zero_point, count, take),
+        3 => groups::<3>(codes, zero_point, count, take),
+        4 => groups::<4>(codes, zero_point, count, take),
+        5 => groups::<5>(codes, zero_point, count, take),
+        6 => groups::<6>(codes, zero_point, count, take),
+        7 => groups::<7>(codes, zero_point, count, take),
+        8 => groups::<8>(codes, zero_point, count, take),
+        _ => {}
+    }
+}
+
+#[inline(always)]
+fn groups<const BITS: usize>(
+    codes: &[u8],
+    zero_point: i16,
+    count: usize,
+    mut take: impl FnMut([i16; GROUP]),
+) {
+    let (words, rest) = codes.as_chunks::<BITS>();
+    let whole = count / GROUP;
+    for word in words.iter().take(whole) {
+        take(whole_group(word, zero_point));
+    }
+    if !count.is_multiple_of(GROUP) {
+        let last = words.get(whole).map_or(rest, |word| word.as_slice());
+        take(unpack_group::<BITS>(last, zero_point));
+    }
+}
+
+/// Eight codes out of `BITS` bytes, by shifts of 32 bits.
+#[inline(always)]
+fn whole_group<const BITS: usize>(bytes: &[u8; BITS], zero_point: i16) -> [i16; GROUP] {
+    let word = |from: usize| {
+        let byte = |index: usize| bytes.get(from + index).copied().unwrap_or_default();
+        u32::from_le_bytes([byte(0), byte(1), byte(2), byte(3)])
+    };
+    let mask = (1 << BITS) - 1;
+    core::array::from_fn(|index| {
+        let bit = index * BITS;
+        // A word that starts with the code's first byte holds all of the code.
+        let code = word(bit / 8) >> (bit % 8) & mask;
+        (code as i16).wrapping_add(zero_point)
+    })
+}
+
 /// Eight codes out of at most `BITS` bytes; bytes that are missing read as 0.
 fn unpack_group<const BITS: usize>(bytes: &[u8], zero_point: i16) -> [i16; GROUP] {
     let mut word = [0; 8];

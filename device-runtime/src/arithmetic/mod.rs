@@ -3,6 +3,7 @@
 mod codes;
 
 pub use codes::unpack;
+pub(crate) use codes::unpack_groups;
 
 /// An integer multiplier, a 64-bit bias and a shift: the affine map from sums of products to the
 /// integers of the next tensor, rounded once and to the nearest, ties upwards.

@@ -1,6 +1,6 @@
 //! Weights and requantization parameters as they lie in the file.
 
-use crate::arithmetic::{Affine, unpack};
+use crate::arithmetic::{Affine, unpack, unpack_groups};
 use crate::format::Layout;
 
 /// Element `index` of little-endian numbers of `N` bytes; 0 behind the last.
@@ -50,6 +50,18 @@ impl Rows<'_> {
         let from = row.wrapping_mul(row_bytes).wrapping_add(start / 8 * bits);
         let codes = self.codes.get(from..).unwrap_or_default();
         unpack(self.bits, codes, zero_point, into);
+    }
+
+    /// All weights of a row in [`Layout::Rows`], eight at a time; what the last group has behind the
+    /// last weight means nothing.
+    #[inline(always)]
+    pub(super) fn unpack_groups(&self, row: usize, take: impl FnMut([i16; 8])) {
+        let row_bytes = self.taps.wrapping_mul(self.bits.into()).div_ceil(8);
+        let codes = self.codes.get(row.wrapping_mul(row_bytes)..);
+        let codes = codes
+            .and_then(|codes| codes.get(..row_bytes))
+            .unwrap_or_default();
+        unpack_groups(self.bits, codes, self.zero_point(row), self.taps, take);
     }
 
     /// Added to the codes of a row.

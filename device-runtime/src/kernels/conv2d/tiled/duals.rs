@@ -9,6 +9,7 @@
 use super::{CHANNELS, Source};
 #[cfg(not(lowbit_cortex_m_dsp))]
 use super::{Sums, WIDTH};
+use crate::format::Layout;
 use crate::kernels::elements::Elements;
 use crate::kernels::parameters::Rows;
 
@@ -60,20 +61,24 @@ impl Window {
     }
 
     fn pack(&self, elements: &Elements<'_>, into: &mut [[i16; 4]], position: usize) {
-        let even = self.before.is_multiple_of(2) && self.within.is_multiple_of(2);
+        let even = self.before.is_multiple_of(2);
         match elements {
             Elements::Code8 { codes, zero_point } if even => {
                 let codes = codes.get(self.from..).unwrap_or_default();
                 let codes = codes.get(..self.within).unwrap_or_default();
                 let zero_point = *zero_point as i16;
                 let value = |code: u8| zero_point.wrapping_add(code.into());
-                let within = codes.as_chunks::<2>().0.iter();
-                self.write(into, position, within.map(|codes| codes.map(value)));
+                let (pairs, last) = codes.as_chunks::<2>();
+                let last = last.first().map(|&code| [value(code), 0]);
+                let within = pairs.iter().map(|codes| codes.map(value)).chain(last);
+                self.write(into, position, within);
             }
             Elements::Value16(values) if even => {
                 let values = values.get(self.from..).unwrap_or_default();
                 let values = values.get(..self.within).unwrap_or_default();
-                self.write(into, position, values.as_chunks::<2>().0.iter().copied());
+                let (pairs, last) = values.as_chunks::<2>();
+                let last = last.first().map(|&value| [value, 0]);
+                self.write(into, position, pairs.iter().copied().chain(last));
             }
             _ => self.write_singly(elements, into, position),
         }
@@ -88,18 +93,12 @@ impl Window {
         within: impl Iterator<Item = [i16; 2]>,
     ) {
         let (before, rest) = into.split_at_mut((self.before / 2).min(into.len()));
-        let (middle, behind) = rest.split_at_mut((self.within / 2).min(rest.len()));
-        let place = |words: &mut [i16; 4], pair: [i16; 2]| {
-            if position == 0 {
-                [words[0], words[1]] = pair;
-            } else {
-                [words[2], words[3]] = pair;
-            }
-        };
-        before.iter_mut().for_each(|words| place(words, [0; 2]));
-        behind.iter_mut().for_each(|words| place(words, [0; 2]));
+        let (middle, behind) = rest.split_at_mut(self.within.div_ceil(2).min(rest.len()));
+        for words in before.iter_mut().chain(behind) {
+            place(words, [0; 2], position);
+        }
         for (words, pair) in middle.iter_mut().zip(within) {
-            place(words, pair);
+            place(words, pair, position);
         }
     }
 
@@ -126,10 +125,38 @@ pub(super) fn unpack(rows: &Rows<'_>, channel: usize, kernel: usize, into: &mut 
     for words in into.iter_mut().skip(row_pairs * kernel) {
         *words = [0; 4];
     }
+    if row_taps.is_multiple_of(2) && rows.layout == Layout::Rows {
+        let (taps, _) = into.split_at_mut((rows.taps / 2).min(into.len()));
+        for half in 0..CHANNELS {
+            unpack_whole(rows, channel + half, taps, half);
+        }
+        return;
+    }
     for (row, into) in into.chunks_exact_mut(row_pairs).take(kernel).enumerate() {
         for half in 0..CHANNELS {
             unpack_row(rows, channel + half, row * row_taps, row_taps, into, half);
         }
+    }
+}
+
+/// Rows of the kernel that need no filling up follow each other like a single one.
+fn unpack_whole(rows: &Rows<'_>, channel: usize, into: &mut [[i16; 4]], half: usize) {
+    let mut into = into.chunks_mut(4);
+    rows.unpack_groups(channel, |[a, b, c, d, e, f, g, h]| {
+        let pairs = [[a, b], [c, d], [e, f], [g, h]];
+        for (words, pair) in into.next().unwrap_or_default().iter_mut().zip(pairs) {
+            place(words, pair, half);
+        }
+    });
+}
+
+/// Writes two taps of one of both channels or positions.
+#[inline(always)]
+fn place(words: &mut [i16; 4], pair: [i16; 2], half: usize) {
+    if half == 0 {
+        [words[0], words[1]] = pair;
+    } else {
+        [words[2], words[3]] = pair;
     }
 }
 
@@ -159,11 +186,7 @@ fn unpack_row(
         let values = values.get(ahead..).unwrap_or_default().iter();
         let pairs = values.as_slice().as_chunks::<2>().0;
         for (words, pair) in into.iter_mut().zip(pairs) {
-            if half == 0 {
-                [words[0], words[1]] = *pair;
-            } else {
-                [words[2], words[3]] = *pair;
-            }
+            place(words, *pair, half);
         }
         start += CHUNK;
     }

@@ -34,7 +34,9 @@ pub(super) fn pack_row(
             let x = column + position * stride;
             let x = x.checked_sub(geometry.pad_left.into());
             match (y, x) {
-                (Some(y), Some(x)) if x < source.input.width => pixel(source, y, x),
+                (Some(y), Some(x)) if x < source.input.width => {
+                    pixel(source, y, x).unwrap_or(padding)
+                }
                 _ => padding,
             }
         });
@@ -46,14 +48,13 @@ pub(super) fn pack_row(
     sums
 }
 
-fn pixel<'a>(source: &Source<'a>, y: usize, x: usize) -> &'a [u8] {
+/// The codes of a pixel; `None` behind the last.
+fn pixel<'a>(source: &Source<'a>, y: usize, x: usize) -> Option<&'a [u8]> {
     let Elements::Code8 { codes, .. } = source.input.elements else {
-        return &[];
+        return None;
     };
-    let codes = codes.get(source.input.pixel(y, x)..);
-    codes
-        .and_then(|codes| codes.get(..source.input.channels))
-        .unwrap_or_default()
+    let codes = codes.get(source.input.pixel(y, x)..)?;
+    codes.get(..source.input.channels)
 }
 
 /// Returns the sum of the codes of each pixel, which fits a lane.

@@ -21,7 +21,7 @@ mod lanes;
 mod operand;
 
 use super::{Addend, Epilogue, Source};
-use crate::format::{Kind, Residual, Storage, TensorSpec};
+use crate::format::{Convolution, Kind, Residual, Storage, TensorSpec};
 use crate::kernels::elements::{Elements, ElementsMut, ImageMut};
 #[cfg(lowbit_cortex_m_dsp)]
 pub(in crate::kernels) use finish::Channel;
@@ -55,6 +55,7 @@ pub(in crate::kernels) fn scratch_bytes(
     let Storage::Code8 { .. } = output.storage else {
         return None;
     };
+    let rows = rows.clamp(1, most_rows(convolution, residual, output));
     let room = |convolution| {
         let form = Form::of(convolution)?;
         Some(Room::new(convolution, form, rows.into()).words() as u64)
@@ -69,6 +70,15 @@ pub(in crate::kernels) fn scratch_bytes(
     Some(4 * (room(convolution)? + projected))
 }
 
+/// Rows that the output has once it is flattened.
+fn most_rows(convolution: &Convolution, residual: &Residual, output: &TensorSpec) -> u16 {
+    if is_pointwise(convolution) && !matches!(residual, Residual::Projection { .. }) {
+        let pixels = u32::from(output.height) * u32::from(output.width);
+        return pixels.div_ceil(WIDTH as u32).min(u16::MAX.into()) as u16;
+    }
+    output.height.max(1)
+}
+
 /// Computes `output`, or returns `false` and does nothing if the operation has no such form or
 /// scratch has no room for a single row.
 pub(super) fn run(
@@ -77,7 +87,13 @@ pub(super) fn run(
     output: &mut ImageMut<'_>,
     scratch: &mut [u32],
 ) -> bool {
-    let (height, width, channels) = (output.height, output.width, output.channels);
+    let channels = output.channels;
+    let (mut source, mut addend) = (*source, epilogue.addend);
+    let [height, width] = flatten(&mut source, &mut addend, [output.height, output.width]);
+    let epilogue = &Epilogue {
+        addend,
+        ..*epilogue
+    };
     let ElementsMut::Code8 { codes, zero_point } = &mut output.elements else {
         return false;
     };
@@ -88,7 +104,7 @@ pub(super) fn run(
         } if !matches!(input.elements, Elements::Code8 { .. }) => return false,
         Addend::None | Addend::Identity { .. } => None,
     };
-    let Some(mut operands) = Operands::new(*source, projected, height, scratch) else {
+    let Some(mut operands) = Operands::new(source, projected, height, scratch) else {
         return false;
     };
     let mut output = CodesMut {
@@ -109,6 +125,35 @@ pub(super) fn run(
         }
     }
     true
+}
+
+/// A convolution of pixels with themselves alone does not know rows: with as many columns as a tile
+/// has, none of which is left empty but in the last row. Returns the output's rows and columns.
+fn flatten<'a>(source: &mut Source<'a>, addend: &mut Addend<'a>, size: [usize; 2]) -> [usize; 2] {
+    let skipped = match addend {
+        Addend::None | Addend::Identity { input: None, .. } => None,
+        Addend::Identity {
+            input: Some(input),
+            stride: 1,
+            ..
+        } => Some(input),
+        Addend::Identity { .. } | Addend::Projection { .. } => return size,
+    };
+    let pixels = size[0] * size[1];
+    if !is_pointwise(source.geometry) || size != [source.input.height, source.input.width] {
+        return size;
+    }
+    let size = [pixels.div_ceil(WIDTH), WIDTH];
+    for image in [Some(&mut source.input), skipped].into_iter().flatten() {
+        [image.height, image.width] = size;
+    }
+    size
+}
+
+fn is_pointwise(convolution: &Convolution) -> bool {
+    let kernel = [convolution.kernel_height, convolution.kernel_width];
+    let stride = [convolution.stride_y, convolution.stride_x];
+    kernel == [1; 2] && stride == [1; 2]
 }
 
 /// Output rows of a column of tiles that are computed together.
