@@ -41,7 +41,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             input_bits: 8,
-            tile_rows: 8,
+            tile_rows: 4,
         }
     }
 }

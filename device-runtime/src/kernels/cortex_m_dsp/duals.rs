@@ -21,21 +21,63 @@ const ROUND_BYTES: usize = 40;
 /// Sums of products of four positions, two per patch, with two channels, over as many taps as there
 /// are weights, a multiple of 4. Does nothing if a patch is shorter.
 pub(in crate::kernels) fn duals_product(patches: [&[u32]; 2], weights: &[u32], sums: &mut Sums) {
-    let rounds = weights.len() / 4;
-    let short = patches.iter().any(|patch| patch.len() < weights.len());
-    if rounds == 0 || short {
-        return;
+    if let Some(products) = DualsProducts::new(patches, weights, 0, 1) {
+        products.product(0, sums);
     }
-    let passes = rounds.div_ceil(ROUNDS);
-    let skipped = (passes * ROUNDS - rounds) * ROUND_BYTES;
-    let into = sums.as_flattened_mut().as_mut_ptr();
-    let [first, second] = patches.map(<[u32]>::as_ptr);
-    // SAFETY: `passes` times the unrolled loop without what is skipped are `rounds` rounds, each of
-    // which reads four words of both operands. Sums are written at numbers 0, 1, 4 and 5 from the
-    // pointer given.
-    unsafe {
-        product(first, weights.as_ptr(), skipped, passes, into);
-        product(second, weights.as_ptr(), skipped, passes, into.add(2));
+}
+
+/// Sums of products of the same weights with patches that follow each other.
+pub(in crate::kernels) struct DualsProducts<'a> {
+    patches: [&'a [u32]; 2],
+    weights: &'a [u32],
+    step: usize,
+    rows: usize,
+    passes: usize,
+    skipped: usize,
+}
+
+impl<'a> DualsProducts<'a> {
+    /// Patches start every `step` words. `None` if there are fewer than `rows` patches.
+    pub(in crate::kernels) fn new(
+        patches: [&'a [u32]; 2],
+        weights: &'a [u32],
+        step: usize,
+        rows: usize,
+    ) -> Option<Self> {
+        let rounds = weights.len() / 4;
+        let last = rows.checked_sub(1)?.checked_mul(step)?;
+        let [first, second] = patches.map(<[u32]>::len);
+        if rounds == 0 || first.min(second).checked_sub(last)? < weights.len() {
+            return None;
+        }
+        let passes = rounds.div_ceil(ROUNDS);
+        Some(Self {
+            patches,
+            weights,
+            step,
+            rows,
+            passes,
+            skipped: (passes * ROUNDS - rounds) * ROUND_BYTES,
+        })
+    }
+
+    /// Does nothing for a `row` that was not asked for.
+    #[inline(always)]
+    pub(in crate::kernels) fn product(&self, row: usize, sums: &mut Sums) {
+        if row >= self.rows {
+            return;
+        }
+        let into = sums.as_flattened_mut().as_mut_ptr();
+        let weights = self.weights.as_ptr();
+        let [first, second] = self.patches.map(<[u32]>::as_ptr);
+        // SAFETY: `passes` times the unrolled loop without what is skipped reads as many words of
+        // patch and weights as there are whole rounds of weights, which `new` has seen to be there.
+        // Sums are written at numbers 0, 1, 4 and 5 from the pointer given.
+        unsafe {
+            let (first, second) = (first.add(row * self.step), second.add(row * self.step));
+            product(first, weights, self.skipped, self.passes, into);
+            product(second, weights, self.skipped, self.passes, into.add(2));
+        }
     }
 }
 

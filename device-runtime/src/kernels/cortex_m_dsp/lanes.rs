@@ -46,27 +46,74 @@ pub(in crate::kernels) fn lanes_product(
     lanes: Lanes,
     sums: &mut Sums,
 ) {
-    let taps = lanes.first as usize + (lanes.chunks as usize - 1) * lanes.chunk as usize;
-    if weights.len() < taps || patch.len() < 2 * taps {
-        return;
+    if let Some(products) = LanesProducts::new(patch, weights, lanes, 0, 1) {
+        products.product(0, sums);
     }
-    let skipped = |taps: u32| (ROUNDS - taps / ROUND) * ROUND_BYTES;
-    let job = Job {
-        chunks: lanes.chunks,
-        first: skipped(lanes.first),
-        next: skipped(lanes.chunk),
-    };
-    let product = match lanes.channel {
-        30 => product_15_30,
-        29 => product_14_29,
-        28 => product_14_28,
-        _ => product_13_27,
-    };
-    let into = sums.as_flattened_mut().as_mut_ptr();
-    // SAFETY: `Lanes` has these fields, `chunks` is at least 1, and chunks are whole rounds of at
-    // most `LONGEST_CHUNK` taps. Together they read `taps` words of weights and twice as many of the
-    // patch, and eight sums are written.
-    unsafe { product(patch.as_ptr(), weights.as_ptr(), &job, into) };
+}
+
+type Product = unsafe extern "C" fn(*const u32, *const u32, *const Job, *mut i32);
+
+/// Sums of products of the same weights with patches that follow each other.
+pub(in crate::kernels) struct LanesProducts<'a> {
+    patches: &'a [u32],
+    weights: &'a [u32],
+    step: usize,
+    rows: usize,
+    job: Job,
+    product: Product,
+}
+
+impl<'a> LanesProducts<'a> {
+    /// Patches start every `step` words. `None` if there are fewer than `rows` patches, or fewer
+    /// weights than taps.
+    pub(in crate::kernels) fn new(
+        patches: &'a [u32],
+        weights: &'a [u32],
+        lanes: Lanes,
+        step: usize,
+        rows: usize,
+    ) -> Option<Self> {
+        let taps = lanes.first as usize + (lanes.chunks as usize - 1) * lanes.chunk as usize;
+        let last = rows.checked_sub(1)?.checked_mul(step)?;
+        if weights.len() < taps || patches.len().checked_sub(last)? < 2 * taps {
+            return None;
+        }
+        let skipped = |taps: u32| (ROUNDS - taps / ROUND) * ROUND_BYTES;
+        let product = match lanes.channel {
+            30 => product_15_30,
+            29 => product_14_29,
+            28 => product_14_28,
+            _ => product_13_27,
+        };
+        Some(Self {
+            patches,
+            weights,
+            step,
+            rows,
+            job: Job {
+                chunks: lanes.chunks,
+                first: skipped(lanes.first),
+                next: skipped(lanes.chunk),
+            },
+            product,
+        })
+    }
+
+    /// Does nothing for a `row` that was not asked for.
+    #[inline(always)]
+    pub(in crate::kernels) fn product(&self, row: usize, sums: &mut Sums) {
+        if row >= self.rows {
+            return;
+        }
+        let into = sums.as_flattened_mut().as_mut_ptr();
+        // SAFETY: `Lanes` has these fields, its `chunks` is at least 1, and its chunks are whole
+        // rounds of at most `LONGEST_CHUNK` taps. Together they read one word of weights and two of
+        // the patch per tap, which `new` has seen to be there, and eight sums are written.
+        unsafe {
+            let patch = self.patches.as_ptr().add(row * self.step);
+            (self.product)(patch, self.weights.as_ptr(), &self.job, into);
+        }
+    }
 }
 
 /// The loop for fields that start at bits 0, `$position`, `$channel` and their sum.

@@ -7,5 +7,5 @@ pub(super) mod finish;
 mod lanes;
 
 pub(super) use dot::dot_2x2;
-pub(super) use duals::duals_product;
-pub(super) use lanes::{lanes_pack, lanes_product};
+pub(super) use duals::{DualsProducts, duals_product};
+pub(super) use lanes::{LanesProducts, lanes_pack, lanes_product};

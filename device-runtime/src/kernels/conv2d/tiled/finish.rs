@@ -2,6 +2,8 @@
 
 use super::operand::Correction;
 use super::{Addend, CHANNELS, Epilogue, Sums, WIDTH};
+#[cfg(lowbit_cortex_m_dsp)]
+use super::{Band, operand::Operand};
 use crate::arithmetic::clamp;
 use crate::kernels::elements::{Elements, Image};
 
@@ -152,10 +154,6 @@ impl<'a> Finish<'a> {
             self.fetch(place, &mut tile.addends);
         }
         let pixel = (y * output.width + x) * output.channels + self.first;
-        #[cfg(lowbit_cortex_m_dsp)]
-        if self.is_usual && self.finish_on_core(tile, x, pixel, output) {
-            return;
-        }
         let positions = WIDTH.min(output.width - x.min(output.width));
         let channels = self.channels.iter().take(self.count);
         let rows = tile.sums.iter().zip(&tile.addends);
@@ -205,32 +203,35 @@ impl<'a> Finish<'a> {
         }
     }
 
-    /// Returns `false`, having done nothing, if that takes other code.
+    /// All tiles of `band` by the core's own code. Returns `false`, having done nothing, if that does
+    /// not suit them.
     #[cfg(lowbit_cortex_m_dsp)]
-    fn finish_on_core(
+    pub(super) fn band_on_core(
         &self,
-        tile: &Tile,
-        x: usize,
-        pixel: usize,
+        operand: &Operand<'_>,
+        band: &Band,
         output: &mut CodesMut<'_>,
     ) -> bool {
-        use crate::kernels::cortex_m_dsp::finish::{self, Added};
+        use crate::kernels::cortex_m_dsp::finish::{Added, Codes};
         let added = match self.skipped {
             Skipped::Nothing => Added::Nothing,
             Skipped::InPlace => Added::InPlace,
-            Skipped::Projection | Skipped::Elsewhere { .. } => Added::Addends,
+            Skipped::Projection | Skipped::Elsewhere { .. } => return false,
         };
-        let whole = x + WIDTH <= output.width && self.count == CHANNELS && self.ends[0] == 0;
-        let into = output.codes.get_mut(pixel..).unwrap_or_default();
-        whole
-            && finish::tile(
-                &self.channels,
-                tile,
-                added,
-                self.ends[1],
-                output.channels,
-                into,
-            )
+        let whole = band.x + WIDTH <= output.width && self.count == CHANNELS;
+        if !whole || !self.is_usual || self.ends[0] != 0 {
+            return false;
+        }
+        let row = output.width * output.channels;
+        let first = band.y * row + band.x * output.channels + self.first;
+        let into = output.codes.get_mut(first..).unwrap_or_default();
+        let pitches = [row, output.channels];
+        let Some(mut codes) = Codes::new(added, self.ends[1], pitches, band.rows, into) else {
+            return false;
+        };
+        operand.products(band.rows, |row, sums, patch_sums| {
+            codes.write(row, &self.channels, sums, patch_sums);
+        })
     }
 }
 

@@ -124,42 +124,30 @@ pub(super) fn weight_sums(weights: &[u32], lanes: Lanes) -> [i32; CHANNELS] {
     })
 }
 
-/// Sums of products of codes: per tap one word of weights and two words of the patch.
+/// Sums of products of codes: per tap one word of weights and two words of the patch. Without a
+/// multiplication of 64 bits the codes of two positions are multiplied at once.
 #[cfg(not(lowbit_cortex_m_dsp))]
 pub(super) fn product(patch: &[u32], weights: &[u32], lanes: Lanes, sums: &mut Sums) {
     *sums = [[0; WIDTH]; CHANNELS];
     let (patch, _) = patch.as_chunks::<2>();
     let chunk = lanes.chunk.max(1) as usize;
+    let code = (1u32 << (32 - lanes.channel)) - 1;
+    let field = (1u32 << lanes.position) - 1;
     for (patch, weights) in patch.chunks(chunk).zip(weights.chunks(chunk)) {
-        let mut fields = [0u64; 2];
-        for (pairs, &weight) in patch.iter().zip(weights) {
-            for (field, &pair) in fields.iter_mut().zip(pairs) {
-                *field = field.wrapping_add(u64::from(pair).wrapping_mul(weight.into()));
-            }
-        }
-        for (pair, field) in fields.into_iter().enumerate() {
-            let apart = set_apart(field, lanes);
-            for (channel, sums) in sums.iter_mut().enumerate() {
-                for position in 0..2 {
-                    sums[2 * pair + position] += apart[channel][position];
+        let mut fields = [[0u32; 2]; CHANNELS];
+        for (pairs, &word) in patch.iter().zip(weights) {
+            let weights = [word & code, word >> lanes.channel];
+            for (fields, weight) in fields.iter_mut().zip(weights) {
+                for (field, &pair) in fields.iter_mut().zip(pairs) {
+                    *field = field.wrapping_add(pair.wrapping_mul(weight));
                 }
             }
         }
+        for (sums, fields) in sums.iter_mut().zip(fields) {
+            let apart = fields.map(|both| [both & field, both >> lanes.position]);
+            for (sum, part) in sums.iter_mut().zip(apart.as_flattened()) {
+                *sum = sum.wrapping_add(*part as i32);
+            }
+        }
     }
-}
-
-/// The four sums of a chunk, channel by channel.
-#[cfg(not(lowbit_cortex_m_dsp))]
-fn set_apart(
-    field: u64,
-    Lanes {
-        position, channel, ..
-    }: Lanes,
-) -> [[i32; 2]; CHANNELS] {
-    let low = field & ((1 << channel) - 1);
-    let high = field >> channel;
-    [low, high].map(|both| {
-        let mask = (1 << position) - 1;
-        [(both & mask) as i32, (both >> position) as i32]
-    })
 }

@@ -177,6 +177,10 @@ fn run_band(
     for channel in (0..output.channels).step_by(CHANNELS) {
         operands.unpack(channel);
         let finish = Finish::new(epilogue, channel, operands.main.correction(), output);
+        #[cfg(lowbit_cortex_m_dsp)]
+        if operands.projection.is_none() && finish.band_on_core(&operands.main, band, output) {
+            continue;
+        }
         let projection = operands.projection.as_ref();
         let projection = projection.map(|operand| (operand, operand.correction()));
         for row in 0..band.rows {

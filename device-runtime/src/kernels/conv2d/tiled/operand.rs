@@ -262,6 +262,46 @@ impl<'a> Operand<'a> {
         }
     }
 
+    /// Calls `take` with the row, the sums of products and the sums of codes of the tiles in the first
+    /// `rows` rows of the band. Returns `false`, having done nothing, if there are not that many.
+    #[cfg(lowbit_cortex_m_dsp)]
+    pub(super) fn products(
+        &self,
+        rows: usize,
+        mut take: impl FnMut(usize, &Sums, &[i32; WIDTH]),
+    ) -> bool {
+        use crate::kernels::cortex_m_dsp::{DualsProducts, LanesProducts};
+        let step = self.room.step * self.room.row;
+        let mut sums = [[0; WIDTH]; CHANNELS];
+        let patch_sums = (0..rows).zip(self.patch_sums.iter());
+        match self.form {
+            Form::Lanes(lanes) => {
+                let products = LanesProducts::new(self.packed, self.weights, lanes, step, rows);
+                let Some(products) = products else {
+                    return false;
+                };
+                for (row, patch_sums) in patch_sums {
+                    products.product(row, &mut sums);
+                    take(row, &sums, patch_sums);
+                }
+            }
+            Form::Duals => {
+                let half = self.room.packed_rows * self.room.row / 2;
+                let second = self.packed.get(half..).unwrap_or_default();
+                let patches = [&*self.packed, second];
+                let products = DualsProducts::new(patches, self.weights, step / 2, rows);
+                let Some(products) = products else {
+                    return false;
+                };
+                for (row, patch_sums) in patch_sums {
+                    products.product(row, &mut sums);
+                    take(row, &sums, patch_sums);
+                }
+            }
+        }
+        true
+    }
+
     /// What turns products of codes into products of values.
     pub(super) fn correction(&self) -> Correction {
         Correction {
