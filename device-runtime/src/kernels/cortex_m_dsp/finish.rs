@@ -35,7 +35,7 @@ pub(in crate::kernels) struct Codes<'a> {
 impl<'a> Codes<'a> {
     /// Codes are 0 to `highest`; the first of `codes` is the tile's first channel at its first
     /// position, with `row` codes to the next row and `pixel` to the next position. `None` if
-    /// `highest` is not one of `1, 3, 7 ... 255` or `codes` is too short.
+    /// `highest` is not one of `1, 3, 7 ... 255` or there is no whole tile.
     pub(in crate::kernels) fn new(
         added: Added,
         highest: i32,
@@ -43,11 +43,8 @@ impl<'a> Codes<'a> {
         rows: usize,
         codes: &'a mut [u8],
     ) -> Option<Self> {
-        let last = rows.checked_sub(1)?.checked_mul(row)?;
         let within = pixel.checked_mul(WIDTH - 1)?.checked_add(2)?;
-        if codes.len() < last.checked_add(within)? {
-            return None;
-        }
+        let whole = codes.len().checked_sub(within)?.checked_div(row)? + 1;
         let finish = match (added, highest) {
             (Added::Nothing, 1) => nothing::finish::<1>,
             (Added::Nothing, 3) => nothing::finish::<2>,
@@ -71,9 +68,14 @@ impl<'a> Codes<'a> {
             codes,
             row,
             pixel,
-            rows,
+            rows: rows.min(whole),
             finish,
         })
+    }
+
+    /// Rows of tiles of which every code exists.
+    pub(in crate::kernels) fn rows(&self) -> usize {
+        self.rows
     }
 
     /// Writes a tile; shifts are at least 32. Does nothing for a `row` that was not asked for.
@@ -145,3 +147,75 @@ macro_rules! finish {
 
 finish!(nothing, []);
 finish!(in_place, ["ldrb r10, [r2]", "smlal r11, r12, r10, lr"]);
+
+/// Writes the codes 0 to `highest` of one channel, `pixel` codes apart; the shift is at least 32. `false`,
+/// having done nothing, if `highest` is not one of `1, 3, 7 ... 255` or `codes` is too short.
+pub(in crate::kernels) fn finish_row(
+    channel: &Channel,
+    sums: &[i32],
+    highest: i32,
+    pixel: usize,
+    codes: &mut [u8],
+) -> bool {
+    let finish = match highest {
+        1 => row::<1>,
+        3 => row::<2>,
+        7 => row::<3>,
+        15 => row::<4>,
+        31 => row::<5>,
+        63 => row::<6>,
+        127 => row::<7>,
+        255 => row::<8>,
+        _ => return false,
+    };
+    let Some(last) = sums.len().checked_sub(1) else {
+        return false;
+    };
+    if last
+        .checked_mul(pixel)
+        .is_none_or(|last| last >= codes.len())
+    {
+        return false;
+    }
+    // SAFETY: the last code written is number `last * pixel`.
+    unsafe {
+        finish(
+            channel,
+            sums.as_ptr(),
+            codes.as_mut_ptr(),
+            pixel,
+            sums.len(),
+        )
+    };
+    true
+}
+
+/// # Safety
+/// `sums` is valid for `count`, not 0, and `codes` for as many bytes `pixel` apart.
+#[unsafe(naked)]
+unsafe extern "C" fn row<const BITS: u32>(
+    channel: &Channel,
+    sums: *const i32,
+    codes: *mut u8,
+    pixel: usize,
+    count: usize,
+) {
+    naked_asm!(
+        "push {{r4-r8, lr}}",
+        "ldm r0, {{r4, r5, r6, r7, r8}}",
+        "ldr r4, [sp, #24]",
+        "2:",
+        "ldr r12, [r1], #4",
+        "mov r0, r6",
+        "mov lr, r7",
+        "smlal r0, lr, r12, r5",
+        "asr lr, lr, r8",
+        "usat lr, #{bits}, lr",
+        "strb lr, [r2]",
+        "add r2, r3",
+        "subs r4, #1",
+        "bne 2b",
+        "pop {{r4-r8, pc}}",
+        bits = const BITS,
+    )
+}

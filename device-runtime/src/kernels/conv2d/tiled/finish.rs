@@ -114,29 +114,18 @@ impl<'a> Finish<'a> {
     ) -> Self {
         let skipped = Skipped::new(&epilogue.addend);
         let channels = core::array::from_fn(|index| {
-            let finish = epilogue.finish(first + index);
-            let (affine, addend_multiplier) = (finish.affine, finish.addend_multiplier);
             let [zero_point, constant] = [correction.zero_points, correction.constants]
                 .map(|numbers| numbers.get(index).copied().unwrap_or_default());
-            // All constants become a part of the bias; the output's zero point comes off the code.
-            let product = |a: i32, b: i32| i64::from(a).wrapping_mul(b.into());
-            let bias = affine
-                .bias
-                .wrapping_add(product(affine.multiplier, constant))
-                .wrapping_add(product(addend_multiplier, skipped.zero_point(output)))
-                .wrapping_sub(i64::from(output.zero_point).wrapping_shl(affine.shift.into()));
-            let shift = u32::from(affine.shift);
-            Channel {
+            Channel::new(
+                &epilogue.finish(first + index),
                 zero_point,
-                multiplier: affine.multiplier,
-                bias: [bias as u32, (bias >> 32) as u32],
-                upper_shift: shift.wrapping_sub(32),
-                addend_multiplier,
-                shift,
-            }
+                constant,
+                skipped.zero_point(output),
+                output.zero_point,
+            )
         });
         let ends = [epilogue.low, epilogue.high].map(|end| end.wrapping_sub(output.zero_point));
-        let is_usual = channels.iter().all(|channel: &Channel| channel.shift >= 32);
+        let is_usual = channels.iter().all(Channel::is_usual);
         Self {
             first,
             count: CHANNELS.min(output.channels - first.min(output.channels)),
@@ -203,41 +192,83 @@ impl<'a> Finish<'a> {
         }
     }
 
-    /// All tiles of `band` by the core's own code. Returns `false`, having done nothing, if that does
-    /// not suit them.
+    /// The first tiles of `band` by the core's own code. Returns how many rows it suits: all, but for
+    /// a last one that is not whole, or none.
     #[cfg(lowbit_cortex_m_dsp)]
     pub(super) fn band_on_core(
         &self,
         operand: &Operand<'_>,
         band: &Band,
         output: &mut CodesMut<'_>,
-    ) -> bool {
+    ) -> usize {
         use crate::kernels::cortex_m_dsp::finish::{Added, Codes};
         let added = match self.skipped {
             Skipped::Nothing => Added::Nothing,
             Skipped::InPlace => Added::InPlace,
-            Skipped::Projection | Skipped::Elsewhere { .. } => return false,
+            Skipped::Projection | Skipped::Elsewhere { .. } => return 0,
         };
         let whole = band.x + WIDTH <= output.width && self.count == CHANNELS;
         if !whole || !self.is_usual || self.ends[0] != 0 {
-            return false;
+            return 0;
         }
         let row = output.width * output.channels;
         let first = band.y * row + band.x * output.channels + self.first;
         let into = output.codes.get_mut(first..).unwrap_or_default();
         let pitches = [row, output.channels];
         let Some(mut codes) = Codes::new(added, self.ends[1], pitches, band.rows, into) else {
-            return false;
+            return 0;
         };
-        operand.products(band.rows, |row, sums, patch_sums| {
+        let rows = codes.rows();
+        let done = operand.products(rows, |row, sums, patch_sums| {
             codes.write(row, &self.channels, sums, patch_sums);
-        })
+        });
+        if done { rows } else { 0 }
     }
 }
 
 impl Channel {
+    /// Parameters of `finish`; `constant` is added to every sum and `addend_zero_point` to every
+    /// addend.
+    pub(super) fn new(
+        finish: &super::super::Finish,
+        zero_point: i32,
+        constant: i32,
+        addend_zero_point: i32,
+        output_zero_point: i32,
+    ) -> Self {
+        let (affine, addend_multiplier) = (finish.affine, finish.addend_multiplier);
+        // All constants become a part of the bias; the output's zero point comes off the code.
+        let product = |a: i32, b: i32| i64::from(a).wrapping_mul(b.into());
+        let bias = affine
+            .bias
+            .wrapping_add(product(affine.multiplier, constant))
+            .wrapping_add(product(addend_multiplier, addend_zero_point))
+            .wrapping_sub(i64::from(output_zero_point).wrapping_shl(affine.shift.into()));
+        let shift = u32::from(affine.shift);
+        Self {
+            zero_point,
+            multiplier: affine.multiplier,
+            bias: [bias as u32, (bias >> 32) as u32],
+            upper_shift: shift.wrapping_sub(32),
+            addend_multiplier,
+            shift,
+        }
+    }
+
+    /// Whether the upper half of the sum is all that the shift leaves.
+    pub(super) fn is_usual(&self) -> bool {
+        self.shift >= 32
+    }
+
     #[inline(always)]
-    fn code(&self, sum: i32, patch: i32, addend: i32, [low, high]: [i32; 2], usual: bool) -> u8 {
+    pub(super) fn code(
+        &self,
+        sum: i32,
+        patch: i32,
+        addend: i32,
+        [low, high]: [i32; 2],
+        usual: bool,
+    ) -> u8 {
         let sum = sum.wrapping_add(self.zero_point.wrapping_mul(patch));
         let [lower, upper] = self.bias;
         let bias = (u64::from(upper) << 32 | u64::from(lower)) as i64;

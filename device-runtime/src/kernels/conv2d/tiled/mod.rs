@@ -15,6 +15,7 @@
 //!                                  |<---- patch of tile 1 --->|      (3x3, stride 1)
 //! ```
 
+mod depthwise;
 mod duals;
 mod finish;
 mod lanes;
@@ -44,6 +45,9 @@ pub(in crate::kernels) fn scratch_bytes(
     output: &TensorSpec,
     rows: u16,
 ) -> Option<u64> {
+    if let Some(bytes) = depthwise::scratch_bytes(kind, output, rows) {
+        return Some(bytes);
+    }
     let Kind::Conv2d {
         convolution,
         residual,
@@ -87,6 +91,9 @@ pub(super) fn run(
     output: &mut ImageMut<'_>,
     scratch: &mut [u32],
 ) -> bool {
+    if depthwise::run(source, epilogue, output, scratch) {
+        return true;
+    }
     let channels = output.channels;
     let (mut source, mut addend) = (*source, epilogue.addend);
     let [height, width] = flatten(&mut source, &mut addend, [output.height, output.width]);
@@ -178,12 +185,15 @@ fn run_band(
         operands.unpack(channel);
         let finish = Finish::new(epilogue, channel, operands.main.correction(), output);
         #[cfg(lowbit_cortex_m_dsp)]
-        if operands.projection.is_none() && finish.band_on_core(&operands.main, band, output) {
-            continue;
-        }
+        let done = match operands.projection {
+            None => finish.band_on_core(&operands.main, band, output),
+            Some(_) => 0,
+        };
+        #[cfg(not(lowbit_cortex_m_dsp))]
+        let done = 0;
         let projection = operands.projection.as_ref();
         let projection = projection.map(|operand| (operand, operand.correction()));
-        for row in 0..band.rows {
+        for row in done..band.rows {
             if let Some((projection, correction)) = &projection {
                 projection.product(row, &mut tile.addends);
                 correction.apply(&mut tile.addends, projection.patch_sums(row));
