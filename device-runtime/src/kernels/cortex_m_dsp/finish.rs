@@ -148,63 +148,84 @@ macro_rules! finish {
 finish!(nothing, []);
 finish!(in_place, ["ldrb r10, [r2]", "smlal r11, r12, r10, lr"]);
 
-/// Writes the codes 0 to `highest` of one channel, `pixel` codes apart; the shift is at least 32. `false`,
-/// having done nothing, if `highest` is not one of `1, 3, 7 ... 255` or `codes` is too short.
-pub(in crate::kernels) fn finish_row(
+/// Writes the codes 0 to `highest` of one channel: rows of `width` sums, of which as many are taken as
+/// `columns`, to codes `pixel` apart in rows `row` apart. The shift is at least 32. `false`, having done
+/// nothing, if `highest` is not one of `1, 3, 7 ... 255` or `codes` is too short.
+pub(in crate::kernels) fn finish_rows(
     channel: &Channel,
     sums: &[i32],
+    [width, columns]: [usize; 2],
     highest: i32,
-    pixel: usize,
+    [row, pixel]: [usize; 2],
     codes: &mut [u8],
 ) -> bool {
     let finish = match highest {
-        1 => row::<1>,
-        3 => row::<2>,
-        7 => row::<3>,
-        15 => row::<4>,
-        31 => row::<5>,
-        63 => row::<6>,
-        127 => row::<7>,
-        255 => row::<8>,
+        1 => plane::<1>,
+        3 => plane::<2>,
+        7 => plane::<3>,
+        15 => plane::<4>,
+        31 => plane::<5>,
+        63 => plane::<6>,
+        127 => plane::<7>,
+        255 => plane::<8>,
         _ => return false,
     };
-    let Some(last) = sums.len().checked_sub(1) else {
-        return false;
-    };
-    if last
-        .checked_mul(pixel)
-        .is_none_or(|last| last >= codes.len())
-    {
+    let rows = sums.len().checked_div(width).unwrap_or_default();
+    if rows == 0 || columns == 0 || columns > width {
         return false;
     }
-    // SAFETY: the last code written is number `last * pixel`.
-    unsafe {
-        finish(
-            channel,
-            sums.as_ptr(),
-            codes.as_mut_ptr(),
-            pixel,
-            sums.len(),
-        )
+    let last = (rows - 1)
+        .checked_mul(row)
+        .zip((columns - 1).checked_mul(pixel));
+    let last = last.and_then(|(row, pixel)| row.checked_add(pixel));
+    let Some(next) = row.checked_sub(columns.saturating_mul(pixel)) else {
+        return false;
     };
+    if last.is_none_or(|last| last >= codes.len()) {
+        return false;
+    }
+    let plane = Plane {
+        pixel,
+        columns,
+        rows,
+        skipped_sums: 4 * (width - columns),
+        next,
+    };
+    // SAFETY: the last code written is number `last`, and the last sum read is one of `rows` times
+    // `width`.
+    unsafe { finish(channel, sums.as_ptr(), codes.as_mut_ptr(), &plane) };
     true
 }
 
+#[repr(C)]
+struct Plane {
+    pixel: usize,
+    columns: usize,
+    rows: usize,
+    /// Bytes of sums behind the last column.
+    skipped_sums: usize,
+    /// Codes from behind the last column to the next row.
+    next: usize,
+}
+
 /// # Safety
-/// `sums` is valid for `count`, not 0, and `codes` for as many bytes `pixel` apart.
+/// `sums` and `codes` are valid for all that `plane` names; it has rows and columns.
 #[unsafe(naked)]
-unsafe extern "C" fn row<const BITS: u32>(
+unsafe extern "C" fn plane<const BITS: u32>(
     channel: &Channel,
     sums: *const i32,
     codes: *mut u8,
-    pixel: usize,
-    count: usize,
+    plane: &Plane,
 ) {
     naked_asm!(
-        "push {{r4-r8, lr}}",
+        "push {{r4-r11, lr}}",
         "ldm r0, {{r4, r5, r6, r7, r8}}",
-        "ldr r4, [sp, #24]",
+        "mov r9, r3",
+        "ldr r3, [r9]",
+        "ldr r10, [r9, #8]",
         "2:",
+        "ldr r4, [r9, #4]",
+        "3:",
         "ldr r12, [r1], #4",
         "mov r0, r6",
         "mov lr, r7",
@@ -214,8 +235,13 @@ unsafe extern "C" fn row<const BITS: u32>(
         "strb lr, [r2]",
         "add r2, r3",
         "subs r4, #1",
+        "bne 3b",
+        "ldrd r0, lr, [r9, #12]",
+        "add r1, r0",
+        "add r2, lr",
+        "subs r10, #1",
         "bne 2b",
-        "pop {{r4-r8, pc}}",
+        "pop {{r4-r11, pc}}",
         bits = const BITS,
     )
 }

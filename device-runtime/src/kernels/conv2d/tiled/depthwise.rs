@@ -4,7 +4,7 @@
 //! padding around them, so that the loops see a plain image.
 //!
 //! ```text
-//!   scratch | sums of an output row | row 0 | row 1 | ... |
+//!   scratch | sums of the output rows | row 0 | row 1 | ... |
 //! ```
 
 use super::finish::{Channel, CodesMut};
@@ -19,7 +19,7 @@ const MOST_TAPS: usize = 32;
 #[derive(Debug, Clone, Copy)]
 struct Room {
     /// Sums of an output row, an even number.
-    sums: usize,
+    width: usize,
     /// Values from row to row, an even number.
     pitch: usize,
     kernel: usize,
@@ -28,12 +28,12 @@ struct Room {
 
 impl Room {
     fn new(convolution: &Convolution, width: usize) -> Self {
-        let sums = width.next_multiple_of(2);
+        let width = width.next_multiple_of(2);
         let stride = usize::from(convolution.stride_x);
-        let columns = sums.saturating_sub(1) * stride + usize::from(convolution.kernel_width);
+        let columns = width.saturating_sub(1) * stride + usize::from(convolution.kernel_width);
         Self {
-            sums,
-            pitch: (columns + 1).next_multiple_of(2),
+            width,
+            pitch: columns.next_multiple_of(2),
             kernel: convolution.kernel_height.into(),
             stride: convolution.stride_y.into(),
         }
@@ -45,7 +45,7 @@ impl Room {
     }
 
     fn words(&self, rows: usize) -> usize {
-        self.sums + self.value_rows(rows) * self.pitch / 2
+        rows * self.width + self.value_rows(rows) * self.pitch / 2
     }
 }
 
@@ -93,15 +93,15 @@ pub(super) fn run(
         return false;
     }
     let spare = scratch.len() - room.words(1);
-    let more = room.stride * room.pitch / 2;
-    let rows = spare.checked_div(more).unwrap_or_default() + 1;
+    let more = room.words(2) - room.words(1);
+    let rows = height.min(spare.checked_div(more).unwrap_or_default() + 1);
     let mut output = CodesMut {
         width,
         channels,
         zero_point: *zero_point,
         codes,
     };
-    let (sums, values) = scratch.split_at_mut(room.sums.min(scratch.len()));
+    let (sums, values) = scratch.split_at_mut((rows * room.width).min(scratch.len()));
     let mut plane = Plane {
         source: *source,
         room,
@@ -109,6 +109,7 @@ pub(super) fn run(
         values: bytemuck::must_cast_slice_mut(values),
         weights: [0; MOST_TAPS],
     };
+    plane.values.fill(0);
     for channel in 0..channels {
         plane.unpack(channel);
         let ends = [epilogue.low, epilogue.high].map(|end| end.wrapping_sub(output.zero_point));
@@ -117,10 +118,8 @@ pub(super) fn run(
         while y < height {
             let count = rows.min(height - y);
             plane.copy(channel, y, count);
-            for row in 0..count {
-                plane.sum(row);
-                plane.finish(&finish, ends, [y + row, channel], &mut output);
-            }
+            plane.sum(count);
+            plane.finish(&finish, ends, [y, count, channel], &mut output);
             y += count;
         }
     }
@@ -141,101 +140,118 @@ impl Plane<'_> {
         self.source.weights.unpack(channel, &mut self.weights);
     }
 
-    /// Copies the values under `count` output rows from row `y` on.
+    /// Copies the values under `count` output rows from row `y` on. The columns left and right of the
+    /// image are 0 from the start.
     fn copy(&mut self, channel: usize, y: usize, count: usize) {
         let first = y * self.room.stride;
-        let (height, width) = (self.source.input.height, self.source.input.width);
+        let input = &self.source.input;
         let (top, left) = (self.source.geometry.pad_top, self.source.geometry.pad_left);
-        let rows = self.values.chunks_exact_mut(self.room.pitch.max(1));
-        for (y, row) in (first..).zip(rows).take(self.room.value_rows(count)) {
-            let y = y.checked_sub(top.into()).filter(|&y| y < height);
-            let (before, rest) = row.split_at_mut(usize::from(left).min(row.len()));
-            let within = if y.is_some() {
-                width.min(rest.len())
-            } else {
-                0
-            };
-            let (middle, behind) = rest.split_at_mut(within);
-            before.fill(0);
-            behind.fill(0);
-            let from = self.source.input.pixel(y.unwrap_or_default(), 0) + channel;
-            copy(
-                &self.source.input.elements,
-                from,
-                self.source.input.channels,
-                middle,
-            );
-        }
+        let (top, left) = (usize::from(top), usize::from(left));
+        let pitch = self.room.pitch.max(1);
+        let values = pitch * self.room.value_rows(count);
+        let values = self.values.get_mut(..values).unwrap_or_default();
+        let above = top.saturating_sub(first) * pitch;
+        let (above, values) = values.split_at_mut(above.min(values.len()));
+        let from = first.saturating_sub(top);
+        let within = input.height.saturating_sub(from) * pitch;
+        let (within, below) = values.split_at_mut(within.min(values.len()));
+        above.fill(0);
+        below.fill(0);
+        let columns = input.width.min(pitch - left.min(pitch));
+        let source = input.pixel(from, 0) + channel;
+        let within = within.get_mut(left..).unwrap_or_default();
+        let pitches = [input.width * input.channels, input.channels];
+        copy(&input.elements, source, pitches, within, [pitch, columns]);
     }
 
-    /// Sums of products of output row `row` of the band.
-    fn sum(&mut self, row: usize) {
-        let first = row * self.room.stride * self.room.pitch;
-        let values = self.values.get(first..).unwrap_or_default();
+    /// Sums of products of the first `count` output rows of the band.
+    fn sum(&mut self, count: usize) {
+        let room = self.room;
         let geometry = self.source.geometry;
         let kernel = [geometry.kernel_height, geometry.kernel_width];
+        let sums = self.sums.get_mut(..count * room.width).unwrap_or_default();
         #[cfg(lowbit_cortex_m_dsp)]
-        if let ([3, 3], 1, Some(weights)) = (kernel, geometry.stride_x, self.weights.first_chunk())
-        {
-            use crate::kernels::cortex_m_dsp::depthwise_row;
-            if depthwise_row(values, self.room.pitch, weights, self.sums) {
+        if let ([3, 3], [1, 1], Some(weights)) = (
+            kernel,
+            [geometry.stride_y, geometry.stride_x],
+            self.weights.first_chunk(),
+        ) {
+            use crate::kernels::cortex_m_dsp::depthwise_rows;
+            if depthwise_rows(self.values, room.pitch, weights, room.width, sums) {
                 return;
             }
         }
         let columns = usize::from(kernel[1]).max(1);
-        let weights = self.weights.chunks_exact(columns).take(kernel[0].into());
-        self.sums.fill(0);
-        for (values, weights) in values.chunks(self.room.pitch.max(1)).zip(weights) {
-            let windows = (0..).step_by(geometry.stride_x.into());
-            for (sum, x) in self.sums.iter_mut().zip(windows) {
-                let values = values.get(x..).unwrap_or_default();
-                for (&value, &weight) in values.iter().zip(weights) {
-                    *sum = sum.wrapping_add(i32::from(value).wrapping_mul(weight.into()));
+        sums.fill(0);
+        for (row, sums) in sums.chunks_exact_mut(room.width.max(1)).enumerate() {
+            let first = row * room.stride * room.pitch;
+            let values = self.values.get(first..).unwrap_or_default();
+            let weights = self.weights.chunks_exact(columns).take(kernel[0].into());
+            for (values, weights) in values.chunks(room.pitch.max(1)).zip(weights) {
+                let windows = (0..).step_by(usize::from(geometry.stride_x).max(1));
+                for (sum, x) in sums.iter_mut().zip(windows) {
+                    let values = values.get(x..).unwrap_or_default();
+                    for (&value, &weight) in values.iter().zip(weights) {
+                        *sum = sum.wrapping_add(i32::from(value).wrapping_mul(weight.into()));
+                    }
                 }
             }
         }
     }
 
+    /// Writes `count` rows from row `y` on.
     fn finish(
         &self,
         channel: &Channel,
         ends: [i32; 2],
-        [y, index]: [usize; 2],
+        [y, count, index]: [usize; 3],
         output: &mut CodesMut<'_>,
     ) {
-        let from = y * output.width * output.channels + index;
-        let codes = output.codes.get_mut(from..).unwrap_or_default();
-        let sums = self.sums.get(..output.width).unwrap_or_default();
+        let row = output.width * output.channels;
+        let codes = output.codes.get_mut(y * row + index..).unwrap_or_default();
+        let sums = self.sums.get(..count * self.room.width).unwrap_or_default();
         #[cfg(lowbit_cortex_m_dsp)]
         if channel.is_usual() && ends[0] == 0 {
-            use crate::kernels::cortex_m_dsp::finish::finish_row;
-            if finish_row(channel, sums, ends[1], output.channels, codes) {
+            use crate::kernels::cortex_m_dsp::finish::finish_rows;
+            let widths = [self.room.width, output.width];
+            let pitches = [row, output.channels];
+            if finish_rows(channel, sums, widths, ends[1], pitches, codes) {
                 return;
             }
         }
         let usual = channel.is_usual();
-        for (code, &sum) in codes.iter_mut().step_by(output.channels.max(1)).zip(sums) {
-            *code = channel.code(sum, 0, 0, ends, usual);
+        let rows = sums.chunks_exact(self.room.width.max(1));
+        for (sums, codes) in rows.zip(codes.chunks_mut(row.max(1))) {
+            let codes = codes.iter_mut().step_by(output.channels.max(1));
+            for (code, &sum) in codes.zip(sums).take(output.width) {
+                *code = channel.code(sum, 0, 0, ends, usual);
+            }
         }
     }
 }
 
-/// Every `step`th element from `from` on.
-fn copy(elements: &Elements<'_>, from: usize, step: usize, into: &mut [i16]) {
-    match elements {
-        Elements::Code8 { codes, zero_point } => {
-            let zero_point = *zero_point as i16;
-            let codes = codes.get(from..).unwrap_or_default();
-            for (to, &code) in into.iter_mut().zip(codes.iter().step_by(step.max(1))) {
-                *to = zero_point.wrapping_add(code.into());
-            }
+/// Copies rows of `columns` elements, `row` and `step` apart, to rows that are `pitch` apart.
+fn copy(
+    elements: &Elements<'_>,
+    from: usize,
+    [row, step]: [usize; 2],
+    into: &mut [i16],
+    [pitch, columns]: [usize; 2],
+) {
+    #[cfg(lowbit_cortex_m_dsp)]
+    if let Elements::Code8 { codes, zero_point } = elements {
+        let codes = codes.get(from..).unwrap_or_default();
+        let zero_point = *zero_point as i16;
+        use crate::kernels::cortex_m_dsp::depthwise_copy;
+        if depthwise_copy(codes, [row, step], zero_point, into, [pitch, columns]) {
+            return;
         }
-        Elements::Value16(values) => {
-            let values = values.get(from..).unwrap_or_default();
-            for (to, &value) in into.iter_mut().zip(values.iter().step_by(step.max(1))) {
-                *to = value;
-            }
+    }
+    for (index, into) in into.chunks_mut(pitch.max(1)).enumerate() {
+        let from = from + index * row;
+        let into = into.iter_mut().take(columns);
+        for (to, from) in into.zip((from..).step_by(step.max(1))) {
+            *to = elements.get(from) as i16;
         }
-        Elements::Value32(_) => {}
     }
 }
