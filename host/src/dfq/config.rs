@@ -182,8 +182,7 @@ pub enum Preset {
     Cifar100,
     /// For the built-in data set: few epochs.
     Shapes,
-    /// For CIFAR-10 and CIFAR-100, with a short game and a refinement of the student: better than
-    /// the paper's schedule in a fraction of its time.
+    /// For CIFAR-10 and CIFAR-100: a short game and a refinement of the student.
     Best,
 }
 
