@@ -8,6 +8,7 @@
 //! | [`arithmetic`] | requantization, rounding, saturation, sub-byte codes | layers |
 //! | [`kernels`] | one file per operator | files, boards |
 //! | [`engine`] | a program over one caller-owned arena | transports |
+//! | `batch` (feature `std`) | many images at once, with vector instructions | boards |
 //! | [`calibration`] | integer statistics, new parameters, the record, acceptance | where records are stored |
 //! | [`protocol`] | requests, responses, framing | the link |
 //! | [`service`] | a board's command loop | which board |
@@ -22,6 +23,8 @@ extern crate std;
 extern crate alloc;
 
 pub mod arithmetic;
+#[cfg(feature = "std")]
+pub mod batch;
 pub mod calibration;
 pub mod engine;
 pub mod format;

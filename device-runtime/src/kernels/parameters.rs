@@ -29,7 +29,7 @@ pub struct Rows<'a> {
 impl Rows<'_> {
     /// Unpacks the weights `code + zero_point` of a row into the first `taps` elements of `into`;
     /// the others become 0.
-    pub(super) fn unpack(&self, row: usize, into: &mut [i16]) {
+    pub(crate) fn unpack(&self, row: usize, into: &mut [i16]) {
         let length = self.taps.min(into.len());
         let (taps, padding) = into.split_at_mut(length);
         self.unpack_part(row, 0, taps);

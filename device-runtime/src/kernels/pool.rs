@@ -18,7 +18,7 @@ pub struct Windows {
 
 impl Windows {
     /// Rows (`axis` 0) or columns (1) of an image of `length` that lie in window `index`.
-    fn range(&self, axis: usize, index: usize, length: usize) -> Range<usize> {
+    pub(crate) fn range(&self, axis: usize, index: usize, length: usize) -> Range<usize> {
         let of = |pair: &[u8; 2]| pair.get(axis).copied().map_or(0, usize::from);
         let start = index * of(&self.stride);
         let end = (start + of(&self.size)).saturating_sub(of(&self.padding));

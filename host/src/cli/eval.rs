@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use lowbit_host::data::{Dataset, Source};
 use lowbit_host::graph::Graph;
-use lowbit_host::integer::IntegerNetwork;
+use lowbit_host::integer::{Backend, IntegerNetwork};
 use serde::Serialize;
 
 use super::Context;
@@ -49,6 +49,10 @@ pub(crate) struct Arguments {
     network: Option<String>,
     #[command(flatten)]
     pixels: PixelArguments,
+    /// What computes a packed file: cpu, the processor's vector instructions on many images at
+    /// once, or portable, the kernels that every board has. Both give the same integers
+    #[arg(long, default_value_t, conflicts_with_all = ["float", "fake_quant"])]
+    backend: Backend,
     /// Exit with 1 if the accuracy is below this many percent
     #[arg(long, value_name = "PERCENT")]
     min_top1: Option<f64>,
@@ -78,7 +82,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
         let (name, top1) = floating_point(context.output, &run, arguments.float, &data)?;
         (name, top1, start.elapsed().as_secs_f64())
     } else {
-        integers(context.output, &arguments.model, &data)?
+        integers(context.output, arguments, &data)?
     };
     let images = data.len();
     let report = Report {
@@ -110,9 +114,10 @@ fn imported(output: Output, arguments: &Arguments, data: &Dataset) -> Result<f64
 
 fn integers(
     output: Output,
-    path: &Path,
+    arguments: &Arguments,
     data: &Dataset,
 ) -> Result<(&'static str, f64, f64), Failure> {
+    let path = &arguments.model;
     if path.is_dir() {
         return Err(
             Failure::new(format!("`{}` is a run, not a packed file", path.display()))
@@ -122,7 +127,8 @@ fn integers(
     let packed = model::read_packed(path)?;
     let network = IntegerNetwork::new(&packed)?;
     let bar = output.bar(data.len() as u64, "integers");
-    let evaluation = network.evaluate_with(data, None, || bar.inc(1))?;
+    let evaluation =
+        network.evaluate_with(data, None, arguments.backend, |done| bar.inc(done as u64))?;
     bar.finish_and_clear();
     Ok((
         "integer",

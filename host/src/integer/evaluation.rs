@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
+use super::backend::{Backend, Prepared};
 use super::{Error, IntegerNetwork};
 use crate::data::Dataset;
 
@@ -40,10 +41,11 @@ impl IntegerNetwork<'_> {
     /// # Errors
     /// If the images or classes are not those of the network.
     pub fn evaluate(&self, dataset: &Dataset, limit: Option<usize>) -> Result<Evaluation, Error> {
-        self.evaluate_with(dataset, limit, || ())
+        self.evaluate_with(dataset, limit, Backend::default(), |_| ())
     }
 
-    /// Like [`evaluate`](Self::evaluate); calls `progress` after every image, from any thread.
+    /// Like [`evaluate`](Self::evaluate) with a given backend; tells `progress` after every few
+    /// images how many they were, from any thread.
     ///
     /// # Errors
     /// If the images or classes are not those of the network.
@@ -51,21 +53,27 @@ impl IntegerNetwork<'_> {
         &self,
         dataset: &Dataset,
         limit: Option<usize>,
-        progress: impl Fn() + Sync,
+        backend: Backend,
+        progress: impl Fn(usize) + Sync,
     ) -> Result<Evaluation, Error> {
         self.check_dataset(dataset)?;
         let images = limit.map_or(dataset.len(), |limit| limit.min(dataset.len()));
         let classes = usize::from(self.model.header().classes);
         let start = Instant::now();
+        let network = Prepared::new(self, backend);
+        let together = network.images();
         let mut logits = vec![0; images * classes];
         logits
-            .par_chunks_exact_mut(classes)
+            .par_chunks_mut(classes * together)
             .enumerate()
             .try_for_each_init(
-                || self.arena(),
-                |arena, (image, logits)| {
-                    self.run(dataset.image(image), arena, &mut (), logits)?;
-                    progress();
+                || network.memory(),
+                |memory, (batch, logits)| {
+                    let count = logits.len() / classes;
+                    let batch = batch * together..batch * together + count;
+                    let batch: Vec<&[u8]> = batch.map(|image| dataset.image(image)).collect();
+                    network.run(&batch, memory, logits)?;
+                    progress(count);
                     Ok::<(), Error>(())
                 },
             )?;

@@ -2,6 +2,7 @@
 //! is measured here is what a board computes.
 
 mod arena;
+mod backend;
 mod evaluation;
 mod layers;
 
@@ -9,6 +10,7 @@ use lowbit_runtime::engine::{Engine, Observer};
 use lowbit_runtime::format::{self, Model};
 
 pub use arena::Arena;
+pub use backend::{Backend, UnknownBackend};
 pub use evaluation::Evaluation;
 pub use layers::{Difference, LayerOutput};
 

@@ -1,5 +1,7 @@
 //! Random networks with the results they must give.
 
+#[cfg(all(feature = "std", feature = "_test"))]
+mod batch;
 mod file;
 mod network;
 mod random;

@@ -577,10 +577,13 @@ impl Network {
         };
         let ended = engine.run(&mut comparison).is_none();
         match comparison.difference {
-            Some(difference) => Err(format!("{kernels:?}: {difference}")),
-            None if ended => Err("ended early".to_owned()),
-            None => Ok(()),
+            Some(difference) => return Err(format!("{kernels:?}: {difference}")),
+            None if ended => return Err("ended early".to_owned()),
+            None => {}
         }
+        #[cfg(all(feature = "std", feature = "_test"))]
+        super::batch::compare(&model, arena, &self.pixels)?;
+        Ok(())
     }
 }
 

@@ -1,0 +1,369 @@
+//! The operations of a model with their parameters arranged for batches.
+
+use std::vec;
+use std::vec::Vec;
+
+use crate::arithmetic::Affine;
+use crate::format::{Blob, Convolution, Kind, Model, Residual, Storage, TensorSpec, Weights};
+use crate::kernels::pool::Windows;
+use crate::kernels::{Affines, Rows};
+
+use super::convolution::{Addend, ConvolutionStep, Source, tile_channels};
+use super::epilogue::Finish;
+use super::operators::{AddStep, LogitsStep, PoolStep, Reduction};
+
+/// A value of the model does not fit the 16 bits that batches are computed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the zero point {zero_point} of operation {operation} takes more than 16 bits")]
+pub struct Unsupported {
+    /// Number of the operation.
+    pub operation: usize,
+    /// Of its output.
+    pub zero_point: i32,
+}
+
+/// All operations.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) steps: Vec<Step>,
+    /// Number of tensors that exist at the same time.
+    pub(super) slots: usize,
+}
+
+/// One operation.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) kind: StepKind,
+    pub(super) output: TensorSpec,
+    /// Where the output is kept.
+    pub(super) slot: usize,
+}
+
+/// What an operation computes; tensors are slots.
+#[derive(Debug)]
+pub(super) enum StepKind {
+    /// Values of pixels, `256 * channels` of them.
+    InputTable(Vec<i16>),
+    Convolution(ConvolutionStep),
+    Add(AddStep),
+    Pool(PoolStep),
+    Logits(LogitsStep),
+}
+
+impl Plan {
+    pub(super) fn new(model: &Model<'_>) -> Result<Self, Unsupported> {
+        let outputs: Vec<TensorSpec> = model.operations().map(|found| found.output).collect();
+        for (operation, output) in outputs.iter().enumerate() {
+            let fits = i16::try_from(output.zero_point).is_ok()
+                && i16::try_from(output.zero_point.saturating_add(u8::MAX.into())).is_ok();
+            if matches!(output.storage, Storage::Code8 { .. }) && !fits {
+                return Err(Unsupported {
+                    operation,
+                    zero_point: output.zero_point,
+                });
+            }
+        }
+        let mut tensors = Tensors::new(model, outputs);
+        let steps = model.operations().enumerate().map(|(index, operation)| {
+            tensors.begin(index);
+            let output = operation.output;
+            let kind = Builder {
+                model,
+                tensors: &tensors,
+            }
+            .kind(&operation.kind, &output);
+            Step {
+                kind,
+                output,
+                slot: tensors.slots[index],
+            }
+        });
+        Ok(Self {
+            steps: steps.collect(),
+            slots: tensors.count,
+        })
+    }
+}
+
+/// Which operation wrote a tensor, and where its output is kept.
+struct Tensors {
+    outputs: Vec<TensorSpec>,
+    /// The last operation that reads each output.
+    last_reads: Vec<usize>,
+    /// Slot of each output so far.
+    slots: Vec<usize>,
+    count: usize,
+    current: usize,
+}
+
+impl Tensors {
+    fn new(model: &Model<'_>, outputs: Vec<TensorSpec>) -> Self {
+        let mut tensors = Self {
+            last_reads: (0..outputs.len()).collect(),
+            outputs,
+            slots: Vec::new(),
+            count: 0,
+            current: 0,
+        };
+        for (index, operation) in model.operations().enumerate() {
+            tensors.current = index;
+            for input in inputs(&operation.kind) {
+                let writer = tensors.writer(&input);
+                tensors.last_reads[writer] = index;
+            }
+        }
+        tensors
+    }
+
+    /// The latest operation before the current one whose output is `spec`; 0 if there is none, which
+    /// cannot be in a checked model.
+    fn writer(&self, spec: &TensorSpec) -> usize {
+        let before = self.outputs[..self.current].iter();
+        before
+            .rev()
+            .position(|output| output == spec)
+            .map_or(0, |back| self.current - 1 - back)
+    }
+
+    /// Finds a slot for the output of operation `index` that holds nothing still to be read.
+    fn begin(&mut self, index: usize) {
+        self.current = index;
+        let occupied = |slot: usize| {
+            let mut holders = self.slots.iter().zip(&self.last_reads);
+            holders.any(|(held, last)| *held == slot && *last >= index)
+        };
+        let slot = (0..self.count).find(|slot| !occupied(*slot));
+        let slot = slot.unwrap_or(self.count);
+        self.count = self.count.max(slot + 1);
+        self.slots.push(slot);
+    }
+
+    fn slot(&self, spec: &TensorSpec) -> usize {
+        self.slots[self.writer(spec)]
+    }
+}
+
+fn inputs(kind: &Kind) -> Vec<TensorSpec> {
+    match kind {
+        Kind::InputTable { .. } => vec![],
+        Kind::Conv2d {
+            convolution,
+            residual,
+            ..
+        } => match residual {
+            Residual::None => vec![convolution.input],
+            Residual::Identity { input, .. } => vec![convolution.input, *input],
+            Residual::Projection {
+                convolution: second,
+                ..
+            } => vec![convolution.input, second.input],
+        },
+        Kind::Add { left, right, .. } => vec![*left, *right],
+        Kind::MaxPool { input, .. }
+        | Kind::SumPool { input, .. }
+        | Kind::AveragePool { input, .. }
+        | Kind::Logits { input, .. } => vec![*input],
+    }
+}
+
+struct Builder<'a, 'm> {
+    model: &'a Model<'m>,
+    tensors: &'a Tensors,
+}
+
+impl Builder<'_, '_> {
+    fn kind(&self, kind: &Kind, output: &TensorSpec) -> StepKind {
+        match kind {
+            Kind::InputTable { table, .. } => {
+                let (table, _) = self.model.blob(*table).as_chunks();
+                StepKind::InputTable(table.iter().map(|b| i16::from_le_bytes(*b)).collect())
+            }
+            Kind::Conv2d {
+                convolution,
+                requantize,
+                residual,
+                ..
+            } => {
+                let affines = (requantize.multipliers, requantize.biases, requantize.shifts);
+                let channels = output.channels.into();
+                let together = tile_channels(convolution, channels);
+                StepKind::Convolution(ConvolutionStep {
+                    main: self.source(convolution, channels, together),
+                    finish: self.finish(affines, residual, channels),
+                    low: requantize.low,
+                    high: requantize.high,
+                    addend: self.addend(residual, channels, together),
+                })
+            }
+            Kind::Logits {
+                input,
+                weights,
+                multipliers,
+                biases,
+                shifts,
+            } => {
+                let classes = output.channels.into();
+                StepKind::Logits(LogitsStep {
+                    input: self.tensors.slot(input),
+                    weights: self.rows(weights, input.elements() as usize, classes),
+                    affines: self.affines((*multipliers, *biases, *shifts), classes),
+                })
+            }
+            Kind::Add { .. } => self.add(kind),
+            Kind::MaxPool { .. } | Kind::SumPool { .. } | Kind::AveragePool { .. } => {
+                self.pool(kind)
+            }
+        }
+    }
+
+    fn add(&self, kind: &Kind) -> StepKind {
+        let Kind::Add {
+            left,
+            right,
+            left_multiplier,
+            right_multiplier,
+            bias,
+            shift,
+            low,
+            high,
+        } = *kind
+        else {
+            unreachable!("only called for an addition");
+        };
+        StepKind::Add(AddStep {
+            left: self.tensors.slot(&left),
+            right: self.tensors.slot(&right),
+            finish: Finish {
+                affine: Affine {
+                    multiplier: left_multiplier,
+                    bias,
+                    shift,
+                },
+                addend_multiplier: right_multiplier,
+            },
+            low,
+            high,
+        })
+    }
+
+    fn pool(&self, kind: &Kind) -> StepKind {
+        let (input, window, stride, padding, reduction) = match *kind {
+            Kind::MaxPool {
+                input,
+                window,
+                stride,
+                padding,
+            } => (input, window, stride, padding, Reduction::Max),
+            Kind::SumPool {
+                input,
+                window,
+                stride,
+            } => (input, window, stride, [0; 2], Reduction::Sum),
+            Kind::AveragePool {
+                input,
+                window,
+                stride,
+                multiplier,
+                bias,
+                shift,
+                low,
+                high,
+            } => {
+                let affine = Affine {
+                    multiplier,
+                    bias,
+                    shift,
+                };
+                let average = Reduction::Average { affine, low, high };
+                (input, window, stride, [0; 2], average)
+            }
+            _ => unreachable!("only called for a pool"),
+        };
+        StepKind::Pool(PoolStep {
+            input: self.tensors.slot(&input),
+            windows: Windows {
+                size: window,
+                stride,
+                padding,
+            },
+            reduction,
+        })
+    }
+
+    fn source(&self, geometry: &Convolution, channels: usize, together: usize) -> Source {
+        let rows = self.rows(&geometry.weights, geometry.taps() as usize, channels);
+        let input = self.tensors.slot(&geometry.input);
+        Source::new(input, geometry, channels, together, &rows)
+    }
+
+    fn addend(&self, residual: &Residual, channels: usize, together: usize) -> Addend {
+        match residual {
+            Residual::None => Addend::None,
+            Residual::Identity {
+                input,
+                stride,
+                channel_offset,
+                ..
+            } => Addend::Identity {
+                input: self.tensors.slot(input),
+                stride: usize::from(*stride),
+                channel_offset: usize::from(*channel_offset),
+            },
+            Residual::Projection { convolution, .. } => {
+                Addend::Projection(self.source(convolution, channels, together))
+            }
+        }
+    }
+
+    fn finish(
+        &self,
+        affines: (Blob, Blob, Blob),
+        residual: &Residual,
+        channels: usize,
+    ) -> Vec<Finish> {
+        let multipliers = match residual {
+            Residual::None => &[],
+            Residual::Identity { multipliers, .. } | Residual::Projection { multipliers, .. } => {
+                self.model.blob(*multipliers)
+            }
+        };
+        let (multipliers, _) = multipliers.as_chunks();
+        let finish = |(channel, affine): (usize, Affine)| Finish {
+            affine,
+            addend_multiplier: multipliers
+                .get(channel)
+                .map_or(0, |bytes| i32::from_le_bytes(*bytes)),
+        };
+        let affines = self.affines(affines, channels).into_iter();
+        affines.enumerate().map(finish).collect()
+    }
+
+    fn affines(
+        &self,
+        (multipliers, biases, shifts): (Blob, Blob, Blob),
+        channels: usize,
+    ) -> Vec<Affine> {
+        let affines = Affines {
+            multipliers: self.model.blob(multipliers),
+            biases: self.model.blob(biases),
+            shifts: self.model.blob(shifts),
+        };
+        (0..channels).map(|channel| affines.get(channel)).collect()
+    }
+
+    /// The weights, one row of `taps` numbers per output channel.
+    fn rows(&self, weights: &Weights, taps: usize, channels: usize) -> Vec<i16> {
+        let rows = Rows {
+            bits: weights.bits,
+            layout: weights.layout,
+            taps,
+            codes: self.model.blob(weights.codes),
+            zero_points: self.model.blob(weights.zero_points),
+        };
+        let mut unpacked = vec![0; taps * channels];
+        for (channel, row) in unpacked.chunks_exact_mut(taps.max(1)).enumerate() {
+            rows.unpack(channel, row);
+        }
+        unpacked
+    }
+}

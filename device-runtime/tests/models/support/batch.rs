@@ -1,0 +1,71 @@
+//! Batches of images against the engine.
+
+use std::ops::ControlFlow;
+
+use lowbit_runtime::batch::{BatchNetwork, IMAGES, Instructions};
+use lowbit_runtime::engine::{Engine, Observer, TensorView};
+use lowbit_runtime::format::{Model, Operation};
+
+/// Every element of every operation's output.
+#[derive(Default)]
+struct Outputs(Vec<Vec<i32>>);
+
+impl Observer for Outputs {
+    fn observe(
+        &mut self,
+        _: usize,
+        operation: &Operation<'_>,
+        output: &TensorView<'_>,
+    ) -> ControlFlow<()> {
+        let spec = operation.output;
+        let mut elements = Vec::new();
+        for y in 0..spec.height {
+            for x in 0..spec.width {
+                elements.extend((0..spec.channels).filter_map(|c| output.value(y, x, c)));
+            }
+        }
+        self.0.push(elements);
+        ControlFlow::Continue(())
+    }
+}
+
+/// Runs `pixels` and other images made of the same bytes as batches, with all instructions that
+/// this processor has, and compares every element with the engine's.
+pub(crate) fn compare(model: &Model<'_>, arena: &mut [u8], pixels: &[u8]) -> Result<(), String> {
+    let images: Vec<Vec<u8>> = [0, IMAGES - 1, 1, 2, 7]
+        .into_iter()
+        .map(|turn| {
+            let mut image = pixels.to_vec();
+            image.rotate_left(turn % pixels.len());
+            image
+        })
+        .collect();
+    let mut expected = Vec::new();
+    for image in &images {
+        let mut engine = Engine::new(*model, arena).map_err(|error| error.to_string())?;
+        engine.pixels_mut().copy_from_slice(image);
+        let mut outputs = Outputs::default();
+        engine.run(&mut outputs);
+        expected.push(outputs.0);
+    }
+    let slices: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
+    for instructions in Instructions::ALL
+        .into_iter()
+        .filter(|set| set.is_available())
+    {
+        let network = BatchNetwork::with_instructions(*model, instructions);
+        let found = network.map_err(|error| error.to_string())?.outputs(&slices);
+        for (operation, found) in found.iter().enumerate() {
+            for (image, found) in found.iter().enumerate() {
+                let needed = &expected[image][operation];
+                if found != needed {
+                    return Err(format!(
+                        "{}, operation {operation}, image {image}\n found {found:?}\nneeded {needed:?}",
+                        instructions.name(),
+                    ));
+                }
+            }
+        }
+    }
+    Ok(())
+}
