@@ -5,7 +5,7 @@ use std::path::Path;
 
 use lowbit_host::data::{Dataset, Source};
 use lowbit_host::graph::{ActivationRange, Normalization, Op, QuantizedGraph};
-use lowbit_host::integer::IntegerNetwork;
+use lowbit_host::integer::{Backend, IntegerNetwork};
 use lowbit_host::{import, lower, pack};
 
 /// The trained network with every width `bits` and every activation in 0 to 5, where nearly all of
@@ -90,6 +90,25 @@ fn four_bits_fit_and_carry_their_golden_results() {
         for (operation, digest) in (0..).zip(digests) {
             assert_eq!(model.golden_digest(image, operation), Some(digest));
         }
+    }
+}
+
+/// A number of images that leaves the last batch incomplete.
+#[test]
+fn all_backends_give_the_same_logits() {
+    const IMAGES: usize = 101;
+    let Some((weights, dataset)) = cifar10("all_backends_give_the_same_logits") else {
+        return;
+    };
+    for bits in [4, 8] {
+        let packed = packed(&weights, bits, &[]);
+        let network = IntegerNetwork::new(&packed).expect("is a model");
+        let [batches, engine] = Backend::ALL.map(|backend| {
+            let evaluation = network.evaluate_with(&dataset, Some(IMAGES), backend, |_| ());
+            evaluation.expect("runs").logits
+        });
+        assert_eq!(batches.len(), IMAGES * 10);
+        assert!(batches == engine, "w{bits}a{bits} differs");
     }
 }
 

@@ -31,7 +31,9 @@ impl Observer for Outputs {
 
 /// Runs `pixels` and other images made of the same bytes as batches, with all instructions that
 /// this processor has, and compares every element with the engine's.
-pub(crate) fn compare(model: &Model<'_>, arena: &mut [u8], pixels: &[u8]) -> Result<(), String> {
+pub(crate) fn compare(model: &Model<'_>, pixels: &[u8]) -> Result<(), String> {
+    let mut words = vec![0u64; (model.header().arena_bytes as usize).div_ceil(8)];
+    let arena = bytemuck::cast_slice_mut(&mut words);
     let images: Vec<Vec<u8>> = [0, IMAGES - 1, 1, 2, 7]
         .into_iter()
         .map(|turn| {
