@@ -346,10 +346,10 @@ fn move_to_front<T: Copy>(elements: &mut [T], from: usize, length: usize) {
     }
     // What lies less than its length behind the front is read before it is overwritten.
     for index in from..length {
-        if let Some(&element) = elements.get(from + index) {
-            if let Some(to) = elements.get_mut(index) {
-                *to = element;
-            }
+        if let Some(&element) = elements.get(from + index)
+            && let Some(to) = elements.get_mut(index)
+        {
+            *to = element;
         }
     }
 }
