@@ -115,7 +115,7 @@ impl Tensor {
                 let pair = &mut pairs[pixel * pairs_per_pixel + channel / 2];
                 for (place, lane) in pair.0.iter_mut().zip(lanes) {
                     place[channel % 2] = lane as i16;
-                    if channel + 1 == self.channels && channel % 2 == 0 {
+                    if channel + 1 == self.channels && channel.is_multiple_of(2) {
                         place[1] = 0;
                     }
                 }

@@ -47,8 +47,8 @@ impl Instructions {
     /// The best that this processor has.
     #[must_use]
     pub fn best() -> Self {
-        let available = Self::ALL.into_iter().filter(|set| set.is_available());
-        available.last().unwrap_or(Self::Portable)
+        let mut available = Self::ALL.into_iter().filter(|set| set.is_available());
+        available.next_back().unwrap_or(Self::Portable)
     }
 
     /// Whether this processor has them.
