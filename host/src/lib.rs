@@ -13,6 +13,7 @@ pub mod data;
 
 pub mod demo;
 pub mod dfq;
+mod durable;
 pub mod graph;
 pub mod import;
 pub mod integer;

@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: the real binary, the data sets, and a place for results.
 
 mod emulator;
+mod random_checkpoint;
 mod random_network;
 
 use std::io::Write;
@@ -9,6 +10,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 pub use emulator::Emulator;
+pub use random_checkpoint::random_checkpoint;
 pub use random_network::{noise, noise_images, random_network};
 
 /// Root of the repository.

@@ -209,7 +209,9 @@ fn an_interrupted_run_goes_on_to_the_same_network() {
         .spawn()
         .expect("lowbit starts");
     // Killed, not asked: after the first checkpoint or soon after.
-    let checkpoint = folder.path().join("parts/checkpoint.safetensors");
+    let checkpoint = folder
+        .path()
+        .join("parts/checkpoints/epoch-0001.safetensors");
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
     while !checkpoint.exists() && std::time::Instant::now() < deadline {
         std::thread::sleep(std::time::Duration::from_millis(20));

@@ -9,6 +9,7 @@ use lowbit_host::board::{self, Client, Registry, Verdict};
 use lowbit_host::data::{Dataset, Source};
 use lowbit_host::demo::float_training::{self, Settings};
 use lowbit_host::dfq::config::{Bits, Config, Preset};
+use lowbit_host::dfq::files::KEPT_CHECKPOINTS;
 use lowbit_host::graph::Graph;
 use lowbit_host::integer::IntegerNetwork;
 use lowbit_host::lower;
@@ -140,6 +141,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
         config: &config,
         images: None,
         evaluation: Some(&test),
+        keep: KEPT_CHECKPOINTS,
     };
     let trained = training::quantize(context, &plan, &run)?;
     let (Some(student), false) = (&trained.student, trained.interrupted) else {

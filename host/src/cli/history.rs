@@ -1,11 +1,12 @@
 //! What a run's metrics say, also those of the part before an interruption.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use lowbit_host::dfq::Config;
 use lowbit_host::report::{Curve, Panel};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
 
@@ -34,6 +35,27 @@ struct Losses {
 #[derive(Debug, Deserialize)]
 struct Evaluation {
     top1: f64,
+    subset_top1: f64,
+    subset_images: usize,
+}
+
+/// The epoch with the highest accuracy on the images that are measured after every epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Best {
+    pub(crate) top1: f64,
+    pub(crate) images: usize,
+    /// Epochs done.
+    pub(crate) epochs: usize,
+}
+
+impl fmt::Display for Best {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:.2} % of the first {} images after epoch {}, chosen by these images",
+            self.top1, self.images, self.epochs
+        )
+    }
 }
 
 /// Losses and accuracies of a run. What was repeated after a crash counts once.
@@ -41,6 +63,7 @@ struct Evaluation {
 pub(crate) struct History {
     losses: BTreeMap<(usize, usize), Losses>,
     accuracies: BTreeMap<usize, f64>,
+    best: Option<Best>,
     seconds: BTreeMap<usize, f64>,
 }
 
@@ -71,13 +94,29 @@ impl History {
                     evaluation,
                 } => {
                     history.seconds.insert(epoch, seconds);
-                    history
-                        .accuracies
-                        .extend(evaluation.map(|found| (epoch, found.top1)));
+                    if let Some(found) = evaluation {
+                        history.accuracies.insert(epoch, found.top1);
+                        history.compare(epoch, &found);
+                    }
                 }
             }
         }
         Ok(history)
+    }
+
+    fn compare(&mut self, epoch: usize, found: &Evaluation) {
+        if self.best.is_none_or(|best| best.top1 < found.subset_top1) {
+            self.best = Some(Best {
+                top1: found.subset_top1,
+                images: found.subset_images,
+                epochs: epoch + 1,
+            });
+        }
+    }
+
+    /// The first of those epochs that no other is better than.
+    pub(crate) fn best(&self) -> Option<Best> {
+        self.best
     }
 
     /// Percent after an epoch, counted from 0, if it was measured.
@@ -150,8 +189,7 @@ mod tests {
                 r#"{{"kind":"iteration","epoch":0,"iteration":0,"losses":{{"generator":{loss},"student":2}}}}"#
             )
         };
-        let epoch =
-            r#"{"kind":"epoch","epoch":0,"seconds":3,"evaluation":{"top1":71.5,"images":9}}"#;
+        let epoch = r#"{"kind":"epoch","epoch":0,"seconds":3,"evaluation":{"top1":71.5,"images":9,"subset_top1":70,"subset_images":4}}"#;
         let text = format!(
             "{}\n{{\"kind\":\"iter\n{}\n{epoch}\n",
             iteration(1.0),

@@ -15,6 +15,7 @@ mod model;
 mod networks;
 mod pack;
 mod quantize;
+mod settings;
 mod training;
 mod verify;
 
@@ -59,6 +60,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Train a low-bit network from a float one, without data
     Quantize(Box<quantize::Arguments>),
+    /// Show the settings of a training run that flags, file and preset give
+    Settings(Box<settings::Arguments>),
     /// Turn a run into one file for the board
     Pack(pack::Arguments),
     /// Show what a packed model consists of
@@ -106,6 +109,7 @@ fn run(context: &Context, command: Command) -> Result<Outcome, Failure> {
     match command {
         Command::Demo(arguments) => demo::run(context, &arguments),
         Command::Quantize(arguments) => quantize::run(context, &arguments),
+        Command::Settings(arguments) => settings::run(context, &arguments),
         Command::Pack(arguments) => pack::run(context, &arguments),
         Command::Inspect(arguments) => inspect::run(context, &arguments),
         Command::Eval(arguments) => eval::run(context, &arguments),

@@ -179,10 +179,8 @@ fn of_preset(output: Output, graph: &Graph, preset: Preset) -> Result<Normalizat
             output.say("Normalising with ImageNet's figures; --normalization changes that");
             "imagenet"
         }
-        Preset::Cifar100 => "cifar100",
         Preset::Best if graph.classes == 100 => "cifar100",
-        Preset::Cifar10 | Preset::Best => "cifar10",
-        Preset::Shapes => "none",
+        preset => preset.normalization(),
     };
     Ok(name.parse()?)
 }

@@ -10,15 +10,15 @@ use indicatif::ProgressBar;
 use lowbit_host::data::Dataset;
 use lowbit_host::dfq::files::Archive;
 use lowbit_host::dfq::{
-    self, Config, Epoch, Evaluation, FakeQuantized, Iteration, Method, Outcome, RunDirectory,
-    Trainer, Watcher,
+    self, Config, Epoch, Error, Evaluation, FakeQuantized, Iteration, Method, Outcome,
+    RunDirectory, Trainer, Watcher,
 };
 use lowbit_host::graph::{Graph, QuantizedGraph};
 use lowbit_host::report::write_curves;
 use serde::Serialize;
 
-use super::failure::Failure;
-use super::history::History;
+use super::failure::{Failure, Outcome as CommandOutcome};
+use super::history::{Best, History};
 use super::model::{self, samples_path, teacher_path};
 use super::output::{Output, table};
 use super::{Context, direct};
@@ -30,6 +30,7 @@ const SAMPLES: usize = 64;
 const EVALUATED_PER_EPOCH: usize = 1000;
 
 /// What to train.
+#[derive(Clone, Copy)]
 pub(crate) struct Plan<'a> {
     pub(crate) teacher: &'a Graph,
     pub(crate) config: &'a Config,
@@ -37,6 +38,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) images: Option<&'a Dataset>,
     /// Images to measure on.
     pub(crate) evaluation: Option<&'a Dataset>,
+    /// Checkpoints to keep.
+    pub(crate) keep: usize,
 }
 
 /// What came of it.
@@ -61,8 +64,11 @@ pub(crate) struct Report {
     pub(crate) float_top1: Option<f64>,
     /// After the warm-up: ranges from generated images, weights as they were.
     pub(crate) naive_top1: Option<f64>,
+    /// After the last epoch.
     pub(crate) quantized_top1: Option<f64>,
     pub(crate) evaluated_images: usize,
+    /// The best of all epochs: the test images choose it, so that it says too much.
+    pub(crate) best: Option<Best>,
     pub(crate) seconds: f64,
     pub(crate) milliseconds_per_iteration: f64,
     pub(crate) interrupted: bool,
@@ -81,6 +87,7 @@ impl Report {
             float_top1: None,
             naive_top1: None,
             quantized_top1: None,
+            best: None,
             evaluated_images: evaluated(plan),
             seconds: 0.0,
             milliseconds_per_iteration: 0.0,
@@ -109,16 +116,16 @@ impl fmt::Display for Report {
             ("network", format!("{} at {}", self.network, self.bits)),
             ("time", self.time()),
         ];
+        rows.extend(self.best.as_ref().map(|best| ("best", best.to_string())));
         let accuracies = [
-            ("float", self.float_top1),
-            ("naive", self.naive_top1),
             (self.method.title(), self.quantized_top1),
+            ("naive", self.naive_top1),
+            ("float", self.float_top1),
         ];
-        rows.extend(
-            accuracies
-                .into_iter()
-                .filter_map(|(name, top1)| Some((name, percent(top1)?))),
-        );
+        let accuracies = accuracies
+            .into_iter()
+            .filter_map(|(name, top1)| Some((name, percent(top1)?)));
+        rows.splice(0..0, accuracies);
         f.write_str(&table(&rows))
     }
 }
@@ -143,8 +150,10 @@ pub(crate) fn quantize(context: &Context, plan: &Plan<'_>, out: &Path) -> Result
     }
     let (directory, mut trainer) = start(output, plan, out)?;
     let start = Instant::now();
-    let mut progress = Progress::new(output, plan, &trainer);
-    let outcome = trainer.run(&directory, &mut progress, &context.stop)?;
+    let mut progress = Progress::new(output, plan, &trainer, &directory);
+    let outcome = trainer
+        .run(&directory, &mut progress, &context.stop)
+        .map_err(explain)?;
     progress.bar.finish_and_clear();
     let seconds = start.elapsed().as_secs_f64();
     let (student, interrupted) = finish(context, plan, &trainer, outcome)?;
@@ -170,6 +179,7 @@ pub(crate) fn quantize(context: &Context, plan: &Plan<'_>, out: &Path) -> Result
         float_top1,
         naive_top1: history.top1(naive_epoch(plan.config)),
         quantized_top1,
+        best: history.best(),
         seconds,
         milliseconds_per_iteration: history.milliseconds_per_iteration(plan.config),
         interrupted,
@@ -222,12 +232,17 @@ fn refuse_other_run(out: &Path) -> Result<(), Failure> {
 /// A new run, or the one that was interrupted in the same directory.
 fn start(output: Output, plan: &Plan<'_>, out: &Path) -> Result<(RunDirectory, Trainer), Failure> {
     let trainer = Trainer::new(plan.teacher.clone(), plan.config.clone())?;
-    if !out.join("checkpoint.safetensors").exists() {
-        let directory = RunDirectory::create(out, plan.config)?;
+    let point = match RunDirectory::open(out) {
+        Ok((directory, _)) => directory.resume_point()?,
+        // Not even settings: nothing to go on with.
+        Err(_) => None,
+    };
+    let Some(point) = point else {
+        let directory = RunDirectory::create(out, plan.config)?.keeping(plan.keep);
         plan.teacher.save(&teacher_path(out))?;
         return Ok((directory, trainer));
-    }
-    let (directory, config) = RunDirectory::open(out)?;
+    };
+    let (directory, config) = RunDirectory::reopen(out)?;
     if config != *plan.config || !is_teacher_of(plan.teacher, out)? {
         let message = format!(
             "`{}` holds an unfinished run with another network or other settings",
@@ -236,13 +251,39 @@ fn start(output: Output, plan: &Plan<'_>, out: &Path) -> Result<(RunDirectory, T
         return Err(Failure::new(message)
             .hint("give the same flags to go on, choose another --out, or delete that directory"));
     }
-    let trainer = trainer.restore(&Archive::read(&directory.checkpoint_path())?)?;
+    for error in &point.unreadable {
+        output.say(format!("Falling back to an earlier checkpoint: {error}"));
+    }
+    let trainer = trainer.restore(&point.archive)?;
     let progress = trainer.progress();
+    let repeated = directory.cut_back(&progress)?;
     output.say(format!(
-        "Going on after epoch {}, iteration {}",
-        progress.epoch, progress.iteration
+        "Going on after epoch {}, iteration {}, from `{}`",
+        progress.epoch,
+        progress.iteration,
+        point.path.display()
     ));
-    Ok((directory, trainer))
+    if repeated > 0 {
+        output.say(format!(
+            "{repeated} lines of metrics after that were removed; the iterations are done again"
+        ));
+    }
+    Ok((directory.keeping(plan.keep), trainer))
+}
+
+/// What to do about a run that failed on the way.
+fn explain(error: Error) -> Failure {
+    let diverged = matches!(&error, Error::Iteration { source, .. }
+        if matches!(**source, Error::NotFinite { .. }));
+    let failure = Failure::from(error);
+    if diverged {
+        failure.with_outcome(CommandOutcome::No).hint(
+            "lower --student-learning-rate or --generator-learning-rate, or start from another \
+             --seed, in another --out; with an unchanged command the same happens again",
+        )
+    } else {
+        failure
+    }
 }
 
 /// Whether the run in `out` started from the same float network, bit for bit.
@@ -290,10 +331,16 @@ struct Progress<'a> {
     config: &'a Config,
     evaluation: Option<&'a Dataset>,
     subset: Option<Dataset>,
+    directory: &'a RunDirectory,
 }
 
 impl<'a> Progress<'a> {
-    fn new(output: Output, plan: &Plan<'a>, trainer: &Trainer) -> Self {
+    fn new(
+        output: Output,
+        plan: &Plan<'a>,
+        trainer: &Trainer,
+        directory: &'a RunDirectory,
+    ) -> Self {
         let total = plan.config.all_epochs() * plan.config.iterations;
         let data = plan.evaluation;
         let bar = output.bar(total as u64, "training");
@@ -307,6 +354,7 @@ impl<'a> Progress<'a> {
             config: plan.config,
             evaluation: data,
             subset: data.map(|data| data.clone().take(EVALUATED_PER_EPOCH)),
+            directory,
         }
     }
 }
@@ -340,10 +388,15 @@ impl Watcher for Progress<'_> {
         }
         let network = trainer.quantized_graph()?;
         let classes = FakeQuantized::new(&network)?.classify(data, |_| ())?;
-        let top1 = model::top1(&classes, data);
+        let subset = self.subset.as_ref().unwrap_or(data);
+        let subset_top1 = model::top1(&classes[..subset.len()], subset);
+        self.directory
+            .offer_best(epoch + 1, subset_top1, &network)?;
         Ok(Some(Evaluation {
-            top1,
+            top1: model::top1(&classes, data),
             images: data.len(),
+            subset_top1,
+            subset_images: subset.len(),
         }))
     }
 

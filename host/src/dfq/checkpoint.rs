@@ -7,7 +7,8 @@
 //! | `velocity/NAME` | the student's momentum; absent before its first step |
 //! | `ranges` | one row per activation quantizer |
 //! | `losses` | sums of the epoch under way |
-//! | notes | `epoch`, `iteration`, `adam steps`, `random position` |
+//! | `entropies` | counts of the same |
+//! | notes | `epoch`, `iteration`, `seconds`, `adam steps`, `random position` |
 //!
 //! A refinement to come or under way adds entries of its own.
 
@@ -17,6 +18,7 @@ use candle_core::{Device, Tensor};
 
 use super::{
     Error, Losses, Result, Trainer,
+    entropies::{BUCKETS, EntropyHistogram},
     files::Archive,
     parameter_key,
     refinement::{ImagePool, Refinement},
@@ -57,6 +59,12 @@ impl Trainer {
         archive.insert("ranges".to_owned(), &Tensor::new(ranges, &Device::Cpu)?);
         let losses = Tensor::new(&self.progress.losses.to_array(), &Device::Cpu)?;
         archive.insert("losses".to_owned(), &losses);
+        let entropies = self.progress.entropies.counts().map(|count| count as i64);
+        archive.insert(
+            "entropies".to_owned(),
+            &Tensor::new(&entropies, &Device::Cpu)?,
+        );
+        archive.note("seconds", self.progress.seconds);
         archive.note("epoch", self.progress.epoch);
         archive.note("iteration", self.progress.iteration);
         archive.note("adam steps", self.adam.steps);
@@ -107,6 +115,13 @@ impl Trainer {
             .try_into()
             .map_err(|_| unexpected("losses", "5 numbers".to_owned()))?;
         self.progress.losses = Losses::from_array(losses);
+        let entropies = archive.get("entropies")?.to_vec1::<i64>()?;
+        let entropies: [i64; BUCKETS] = entropies
+            .try_into()
+            .map_err(|_| unexpected("entropies", format!("{BUCKETS} numbers")))?;
+        let entropies = entropies.map(i64::unsigned_abs);
+        self.progress.entropies = EntropyHistogram::from_counts(entropies);
+        self.progress.seconds = archive.number("seconds")?;
         self.progress.epoch = archive.number("epoch")?;
         self.progress.iteration = archive.number("iteration")?;
         self.adam.steps = archive.number("adam steps")?;

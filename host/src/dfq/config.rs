@@ -1,8 +1,15 @@
 //! Settings of a training run.
 
-use std::{fmt, str::FromStr};
+mod bits;
+mod layers;
+mod preset;
 
 use serde::{Deserialize, Serialize};
+
+pub use bits::Bits;
+pub(super) use layers::explain;
+pub use layers::resolve;
+pub use preset::Preset;
 
 use super::{
     Error, Method, Result,
@@ -15,58 +22,12 @@ use super::{
     synthesis::Synthesis,
 };
 
-/// Bit widths of the student, written `w4a4`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Bits {
-    /// Of the weights of all convolutions and linear layers, 2 to 8.
-    pub weights: u8,
-    /// Of the activations behind every ReLU, 2 to 8.
-    pub activations: u8,
-}
-
-impl FromStr for Bits {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let widths = || {
-            let (weights, activations) = text.strip_prefix('w')?.split_once('a')?;
-            Some((weights.parse::<u8>().ok()?, activations.parse::<u8>().ok()?))
-        };
-        match widths() {
-            Some((weights @ 2..=8, activations @ 2..=8)) => Ok(Self {
-                weights,
-                activations,
-            }),
-            _ => Err(Error::BitsText(text.to_owned())),
-        }
-    }
-}
-
-impl fmt::Display for Bits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "w{}a{}", self.weights, self.activations)
-    }
-}
-
-impl TryFrom<String> for Bits {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<Bits> for String {
-    fn from(bits: Bits) -> Self {
-        bits.to_string()
-    }
-}
-
 /// Settings of a training run. The defaults are those of the `cifar10` preset at `w4a4`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Where the settings started from; it also says how pixels are normalised by default.
+    pub preset: Preset,
     /// What generator and student descend.
     pub method: Method,
     /// Widths of weights and activations.
@@ -135,6 +96,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            preset: Preset::Cifar10,
             method: Method::default(),
             bits: Bits {
                 weights: 4,
@@ -169,95 +131,6 @@ impl Default for Config {
             reference_ema: false,
             refinement: Refinement::default(),
         }
-    }
-}
-
-/// Named settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Preset {
-    /// The paper's for CIFAR-10.
-    Cifar10,
-    /// The paper's for CIFAR-100, the same.
-    Cifar100,
-    /// For the built-in data set: few epochs.
-    Shapes,
-    /// For CIFAR-10 and CIFAR-100: a short game and a refinement of the student.
-    Best,
-}
-
-impl Preset {
-    /// Every preset.
-    pub const ALL: [Self; 4] = [Self::Cifar10, Self::Cifar100, Self::Shapes, Self::Best];
-
-    /// What the user calls it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Cifar10 => "cifar10",
-            Self::Cifar100 => "cifar100",
-            Self::Shapes => "shapes",
-            Self::Best => "best",
-        }
-    }
-
-    /// Its settings.
-    #[must_use]
-    pub fn config(self) -> Config {
-        match self {
-            Self::Cifar10 | Self::Cifar100 => Config::default(),
-            Self::Best => Config {
-                epochs: 20,
-                iterations: 50,
-                refinement: Refinement {
-                    epochs: 20,
-                    ..Refinement::default()
-                },
-                ..Config::default()
-            },
-            Self::Shapes => Config {
-                bits: Bits {
-                    weights: 3,
-                    activations: 3,
-                },
-                epochs: 20,
-                iterations: 50,
-                learning_rate_steps: vec![14],
-                ..Config::default()
-            },
-        }
-    }
-}
-
-impl Preset {
-    /// Its settings for `method`, which may bring some of its own.
-    #[must_use]
-    pub fn config_for(self, method: Method) -> Config {
-        let mut config = method.settings(self.config());
-        if !method.trains() {
-            config.refinement.epochs = 0;
-        }
-        match (self, method) {
-            (Self::Cifar10 | Self::Cifar100, Method::Gdfq) => Config {
-                batch: 200,
-                ..config
-            },
-            _ => config,
-        }
-    }
-}
-
-impl FromStr for Preset {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|preset| preset.name() == text)
-            .ok_or_else(|| Error::Preset {
-                name: text.to_owned(),
-                known: Self::ALL.map(Self::name).join(", "),
-            })
     }
 }
 
@@ -421,32 +294,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bits_are_read_and_written() {
-        let bits: Bits = "w3a8".parse().unwrap();
-        assert_eq!((bits.weights, bits.activations), (3, 8));
-        assert_eq!(bits.to_string(), "w3a8");
-        for wrong in ["", "w4", "4a4", "w1a4", "w4a9", "w4a4 ", "a4w4"] {
-            let error = wrong.parse::<Bits>().unwrap_err().to_string();
-            assert!(error.contains(&format!("`{wrong}`")), "{error}");
-        }
-    }
-
-    #[test]
-    fn every_preset_is_valid_and_survives_toml() {
-        for preset in Preset::ALL {
-            for method in Method::ALL {
-                let config = preset.config_for(method);
-                config.check().unwrap();
-                let text = toml::to_string(&config).unwrap();
-                assert_eq!(toml::from_str::<Config>(&text).unwrap(), config);
-                assert_eq!(config.method, method);
-            }
-            assert_eq!(preset.config_for(Method::Adadfq), preset.config());
-            assert_eq!(preset.name().parse::<Preset>().unwrap(), preset);
-        }
-    }
-
-    #[test]
     fn unknown_settings_are_refused() {
         let error = toml::from_str::<Config>("epoch = 3")
             .unwrap_err()
@@ -475,16 +322,6 @@ mod tests {
         assert!(
             error.contains("`without`") && error.contains("`gdfq`"),
             "{error}"
-        );
-    }
-
-    #[test]
-    fn gdfq_brings_the_settings_of_its_paper() {
-        let config = Preset::Cifar10.config_for(Method::Gdfq);
-        assert_eq!((config.batch, config.gamma, config.alpha), (200, 0.1, 1.0));
-        assert_eq!(
-            Preset::Shapes.config_for(Method::Gdfq).batch,
-            Preset::Shapes.config().batch
         );
     }
 

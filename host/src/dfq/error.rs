@@ -1,9 +1,12 @@
 //! What can go wrong while a network is quantized without data.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Method;
-use crate::{graph::NodeId, nn};
+use crate::{
+    graph::{FileError, NodeId},
+    nn,
+};
 
 /// Result of this module.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -125,13 +128,13 @@ pub enum Error {
     /// A loss that is no finite number.
     #[error("{term} is {value}")]
     NotFinite {
-        /// Which loss.
-        term: &'static str,
+        /// Which loss or tensor.
+        term: String,
         /// What it is.
         value: f64,
     },
     /// An iteration that failed.
-    #[error("epoch {epoch}, iteration {iteration}: {source}")]
+    #[error("epoch {epoch}, iteration {iteration}: {source}; {}", last_good(checkpoint.as_deref()))]
     Iteration {
         /// Counted from 0.
         epoch: usize,
@@ -139,15 +142,36 @@ pub enum Error {
         iteration: usize,
         /// What failed.
         source: Box<Error>,
+        /// The newest checkpoint, if there is one.
+        checkpoint: Option<PathBuf>,
     },
-    /// A settings file that cannot be understood.
-    #[error("{}: {error}", path.display())]
+    /// A settings file with a mistake.
+    #[error("{}:{line}: {message}", path.display())]
     ConfigFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
-        error: Box<toml::de::Error>,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong there.
+        message: String,
     },
+    /// Settings that say nothing of the widths.
+    #[error("no bit widths: give `--bits`, or `bits` in the settings file")]
+    NoBits,
+    /// Settings of flags, file and preset that do not fit together.
+    #[error("settings: {0}")]
+    Layers(Box<toml::de::Error>),
+    /// A file whose content is damaged.
+    #[error("`{}` is damaged: {reason}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// How that shows.
+        reason: String,
+    },
+    /// A run directory that another process is writing to.
+    #[error("another process is training in `{}`", .0.display())]
+    Locked(PathBuf),
     /// A checkpoint that lacks something or has it in another form.
     #[error("checkpoint: `{name}` is missing or not as expected ({expected})")]
     Checkpoint {
@@ -171,7 +195,23 @@ pub enum Error {
     /// The float engine failed.
     #[error(transparent)]
     Network(#[from] nn::Error),
+    /// A network cannot be saved or loaded.
+    #[error(transparent)]
+    Graph(Box<FileError>),
     /// A tensor operation failed.
     #[error("tensor operation: {0}")]
     Tensor(#[from] candle_core::Error),
+}
+
+impl From<FileError> for Error {
+    fn from(error: FileError) -> Self {
+        Self::Graph(Box::new(error))
+    }
+}
+
+fn last_good(checkpoint: Option<&Path>) -> String {
+    match checkpoint {
+        Some(path) => format!("the last good checkpoint is `{}`", path.display()),
+        None => "there is no checkpoint yet".to_owned(),
+    }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::Trainer;
+use super::{Trainer, entropies::EntropyHistogram};
 
 /// Losses of one iteration.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
@@ -39,6 +39,11 @@ pub struct Evaluation {
     pub top1: f64,
     /// How many there were.
     pub images: usize,
+    /// The same of the first [`Evaluation::subset_images`] only, which every evaluation of a run
+    /// has in common.
+    pub subset_top1: f64,
+    /// How many that are.
+    pub subset_images: usize,
 }
 
 /// One epoch, just done.
@@ -56,6 +61,8 @@ pub struct Epoch {
     pub generator_learning_rate: f64,
     /// Time the epoch took.
     pub seconds: f64,
+    /// Of the disagreement of teacher and student on the epoch's samples.
+    pub entropies: EntropyHistogram,
     /// If the watcher evaluated the student.
     pub evaluation: Option<Evaluation>,
 }
@@ -124,6 +131,14 @@ impl Losses {
             self.generator,
             self.student,
         ]
+    }
+
+    /// With the names of the fields.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, f64); 5] {
+        const NAMES: [&str; 5] = ["marginal", "balance", "statistics", "generator", "student"];
+        let losses = self.to_array();
+        std::array::from_fn(|index| (NAMES[index], losses[index]))
     }
 
     /// From the order of the fields.

@@ -13,6 +13,7 @@
 mod checkpoint;
 pub mod config;
 pub mod direct;
+pub mod entropies;
 mod error;
 pub mod events;
 pub mod fake_quantized;

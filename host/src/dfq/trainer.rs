@@ -14,6 +14,7 @@ use std::{
 
 use super::{
     Config, Epoch, Error, Iteration, Losses, Result, Watcher,
+    entropies::EntropyHistogram,
     events::Metrics,
     files::RunDirectory,
     generator::{Generator, Sizes},
@@ -75,6 +76,10 @@ pub struct Progress {
     pub iteration: usize,
     /// Sum of the losses of the current epoch.
     pub losses: Losses,
+    /// Of the samples of the current epoch.
+    pub entropies: EntropyHistogram,
+    /// Time that the current epoch took before an interruption.
+    pub seconds: f64,
 }
 
 impl Trainer {
@@ -172,6 +177,7 @@ impl Trainer {
         while self.progress.epoch < self.config.all_epochs() {
             let start = Instant::now();
             if self.run_epoch(directory, watcher, stop)? == Outcome::Interrupted {
+                self.progress.seconds += start.elapsed().as_secs_f64();
                 self.write_checkpoint(directory, watcher)?;
                 return Ok(Outcome::Interrupted);
             }
@@ -196,11 +202,9 @@ impl Trainer {
             let Progress {
                 epoch, iteration, ..
             } = self.progress;
-            let losses = self.step().map_err(|source| Error::Iteration {
-                epoch,
-                iteration,
-                source: Box::new(source),
-            })?;
+            let losses = self
+                .step()
+                .map_err(|source| directory.name_checkpoint(source, epoch, iteration))?;
             let report = Iteration {
                 epoch,
                 iteration,
@@ -213,8 +217,14 @@ impl Trainer {
     }
 
     fn finish_epoch(&mut self, start: Instant, watcher: &mut dyn Watcher) -> Result<Epoch> {
-        let Progress { epoch, losses, .. } = self.progress;
-        let seconds = start.elapsed().as_secs_f64();
+        let Progress {
+            epoch,
+            losses,
+            entropies,
+            seconds,
+            ..
+        } = self.progress;
+        let seconds = seconds + start.elapsed().as_secs_f64();
         let report = Epoch {
             epoch,
             iterations: (epoch + 1) * self.config.iterations,
@@ -222,6 +232,7 @@ impl Trainer {
             student_learning_rate: self.student_learning_rate(),
             generator_learning_rate: self.generator_learning_rate(),
             seconds,
+            entropies,
             evaluation: watcher.evaluate(epoch, self)?,
         };
         self.progress = Progress {
@@ -232,7 +243,14 @@ impl Trainer {
     }
 
     fn write_checkpoint(&self, directory: &RunDirectory, watcher: &mut dyn Watcher) -> Result<()> {
-        let path = directory.write_checkpoint(&self.archive()?)?;
+        let archive = self.archive()?;
+        let Progress {
+            epoch, iteration, ..
+        } = self.progress;
+        archive
+            .check_finite()
+            .map_err(|source| directory.name_checkpoint(source, epoch, iteration))?;
+        let path = directory.write_checkpoint(&archive, &self.progress)?;
         watcher.checkpoint(&path);
         Ok(())
     }

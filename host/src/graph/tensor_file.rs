@@ -2,9 +2,10 @@
 //! file behind.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::durable;
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors, TensorView};
 
@@ -225,26 +226,7 @@ pub fn write(
         .collect::<Result<Vec<_>, _>>()
         .map_err(refused)?;
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(refused)?;
-    Ok(replace_file(path, &bytes)?)
-}
-
-/// Writes a temporary file beside `path` and renames it when all bytes are on the disk.
-fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    let name_path = |error: io::Error| {
-        io::Error::new(
-            error.kind(),
-            format!("cannot write `{}`: {error}", path.display()),
-        )
-    };
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(name_path)?;
-    file.write_all(bytes).map_err(name_path)?;
-    file.as_file().sync_all().map_err(name_path)?;
-    file.persist(path).map_err(|error| name_path(error.error))?;
-    Ok(())
+    Ok(durable::write(path, &bytes)?)
 }
 
 fn floats(bytes: &[u8]) -> Vec<f32> {

@@ -108,7 +108,7 @@ impl Refinement {
         let (loss, gradients) = self.losses(teacher)?;
         if !loss.is_finite() {
             return Err(Error::NotFinite {
-                term: "student's loss",
+                term: "the student's loss".to_owned(),
                 value: loss,
             });
         }

@@ -171,7 +171,10 @@ impl Synthesis {
             let (loss, gradient) = self.loss(teacher, &images, labels)?;
             if !loss.is_finite() {
                 let term = "the loss of the optimised images";
-                return Err(Error::NotFinite { term, value: loss });
+                return Err(Error::NotFinite {
+                    term: term.to_owned(),
+                    value: loss,
+                });
             }
             let progress = step as f64 / self.steps as f64;
             adam.learning_rate = self.learning_rate * 0.5 * (1.0 + (PI * progress).cos());

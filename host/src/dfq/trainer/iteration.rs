@@ -8,6 +8,7 @@ use crate::{
     dfq::{
         Error, Losses, Result,
         generator::Generated,
+        losses::Logits,
         methods::{NetworkGradient, Passes},
         optimizer::stepped_learning_rate,
     },
@@ -72,6 +73,9 @@ impl Trainer {
     fn step_on(&mut self, noise: &Tensor, labels: Vec<usize>, phase: Phase) -> Result<Losses> {
         let batch = self.forward(noise, labels, phase)?;
         let mut losses = self.train_generator(&batch)?;
+        let disagreement = Logits::of(&batch.teacher)?.minus(&Logits::of(&batch.student)?);
+        let entropies = disagreement.normalized_entropies();
+        self.progress.entropies.add(&entropies);
         losses.student = self.train_student(&batch, phase)?;
         self.offer_to_pool(&batch.images)?;
         Ok(losses)
@@ -185,7 +189,10 @@ impl Trainer {
 
 fn check_finite(losses: &Losses) -> Result<()> {
     match losses.first_not_finite() {
-        Some((term, value)) => Err(Error::NotFinite { term, value }),
+        Some((term, value)) => Err(Error::NotFinite {
+            term: term.to_owned(),
+            value,
+        }),
         None => Ok(()),
     }
 }

@@ -6,9 +6,7 @@ use candle_core::{Device, Tensor};
 
 use super::{method_tests::some_batch, *};
 use crate::{
-    dfq::{
-        Unwatched, files::Archive, golden::flat, methods::NetworkGradient, refinement::Settings,
-    },
+    dfq::{Error, Unwatched, golden::flat, methods::NetworkGradient, refinement::Settings},
     graph::{NodeId, Normalization, Op},
     zoo::{self, RandomParameters},
 };
@@ -218,10 +216,11 @@ fn a_run_leaves_settings_metrics_and_checkpoints() {
     assert_eq!(
         names,
         [
-            "checkpoint.previous.safetensors",
-            "checkpoint.safetensors",
+            "checkpoints",
             "config.toml",
-            "metrics.jsonl"
+            "events.out.tfevents.0.lowbit",
+            "metrics.jsonl",
+            "run.lock"
         ]
     );
 }
@@ -241,12 +240,14 @@ fn an_interrupted_run_goes_on_as_if_it_had_not_been() {
             stop: &stop,
             checkpoints: Vec::new(),
         };
+        let folder = folder.path().join(iterations.to_string());
+        let directory = RunDirectory::create(folder, &config()).unwrap();
         let mut trainer = Trainer::new(teacher(), config()).unwrap();
         let outcome = trainer.run(&directory, &mut watcher, &stop).unwrap();
         assert_eq!(outcome, Outcome::Interrupted);
         assert_eq!(watcher.checkpoints.len(), iterations / 2 + 1);
 
-        let archive = Archive::read(&directory.checkpoint_path()).unwrap();
+        let archive = directory.resume_point().unwrap().unwrap().archive;
         let fresh = Trainer::new(teacher(), config()).unwrap();
         let mut resumed = fresh.restore(&archive).unwrap();
         assert_eq!(resumed.progress(), trainer.progress());
@@ -288,9 +289,11 @@ fn an_interrupted_refinement_goes_on_as_if_it_had_not_been() {
             stop: &stop,
             checkpoints: Vec::new(),
         };
+        let folder = folder.path().join(iterations.to_string());
+        let directory = RunDirectory::create(folder, &refined_config()).unwrap();
         let mut trainer = Trainer::new(teacher(), refined_config()).unwrap();
         trainer.run(&directory, &mut watcher, &stop).unwrap();
-        let archive = Archive::read(&directory.checkpoint_path()).unwrap();
+        let archive = directory.resume_point().unwrap().unwrap().archive;
         let fresh = Trainer::new(teacher(), refined_config()).unwrap();
         let mut resumed = fresh.restore(&archive).unwrap();
         assert_eq!(resumed.refinement.is_some(), iterations > 2);
@@ -355,7 +358,10 @@ fn a_loss_that_is_no_number_ends_the_run_with_its_name() {
     let stop = AtomicBool::new(false);
     let error = trainer.run(&directory, &mut Unwatched, &stop).unwrap_err();
     let message = error.to_string();
-    assert_eq!(message, "epoch 0, iteration 0: the marginal loss is NaN");
+    assert_eq!(
+        message,
+        "epoch 0, iteration 0: the marginal loss is NaN; there is no checkpoint yet"
+    );
     assert_eq!(
         before,
         parameters_of_generator(&trainer),
