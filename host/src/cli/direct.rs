@@ -6,10 +6,10 @@ use std::time::Instant;
 use lowbit_host::dfq::direct::{self, Quantized};
 use lowbit_host::dfq::{self, RunDirectory};
 
-use super::Context;
 use super::failure::Failure;
 use super::model::{self, samples_path, teacher_path};
 use super::training::{self, Plan, Report, Trained};
+use super::{Context, log};
 
 /// Quantizes the network of `plan` into the run directory `out`.
 pub(super) fn quantize(
@@ -20,6 +20,7 @@ pub(super) fn quantize(
 ) -> Result<Trained, Failure> {
     let start = Instant::now();
     let directory = RunDirectory::create(out, plan.config)?;
+    log::keep_in(out)?;
     plan.teacher.save(&teacher_path(out))?;
     let bar = context
         .output

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use lowbit_host::dfq::Config;
-use lowbit_host::report::{Curve, Panel};
+use lowbit_host::report::{Curve, EntropyColumn, Panel};
 use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
@@ -23,13 +23,26 @@ enum Line {
         epoch: usize,
         seconds: f64,
         evaluation: Option<Evaluation>,
+        #[serde(flatten)]
+        details: Details,
     },
 }
 
 #[derive(Debug, Deserialize)]
 struct Losses {
+    marginal: f64,
+    balance: f64,
+    statistics: f64,
     generator: f64,
     student: f64,
+}
+
+/// What an epoch adds to the accuracy and the time.
+#[derive(Debug, Deserialize)]
+struct Details {
+    student_learning_rate: f64,
+    generator_learning_rate: f64,
+    entropies: Vec<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -65,6 +78,7 @@ pub(crate) struct History {
     accuracies: BTreeMap<usize, f64>,
     best: Option<Best>,
     seconds: BTreeMap<usize, f64>,
+    details: BTreeMap<usize, Details>,
 }
 
 impl History {
@@ -92,8 +106,10 @@ impl History {
                     epoch,
                     seconds,
                     evaluation,
+                    details,
                 } => {
                     history.seconds.insert(epoch, seconds);
+                    history.details.insert(epoch, details);
                     if let Some(found) = evaluation {
                         history.accuracies.insert(epoch, found.top1);
                         history.compare(epoch, &found);
@@ -151,14 +167,6 @@ impl History {
             .accuracies
             .iter()
             .map(|(epoch, top1)| ((epoch + 1) as f64, *top1));
-        let panel = |title: &str, x_label: &str, label: &str, points| Panel {
-            title: title.to_owned(),
-            x_label: x_label.to_owned(),
-            curves: vec![Curve {
-                label: label.to_owned(),
-                points,
-            }],
-        };
         vec![
             panel(
                 "loss of the generator",
@@ -175,6 +183,71 @@ impl History {
             panel("accuracy", "epoch", "top-1 in %", accuracy.collect()),
         ]
     }
+
+    /// The parts of the generator's loss and the step sizes.
+    pub(crate) fn more_panels(&self, config: &Config) -> Vec<Panel> {
+        let part = |label: &str, value: fn(&Losses) -> f64| {
+            let points = self.losses.iter().map(|(&(epoch, iteration), losses)| {
+                let position = epoch * config.iterations + iteration;
+                (position as f64, value(losses))
+            });
+            Curve {
+                label: label.to_owned(),
+                points: points.collect(),
+            }
+        };
+        let rate = |label: &str, value: fn(&Details) -> f64| {
+            let positive = self
+                .details
+                .iter()
+                .filter(|(_, details)| value(details) > 0.0);
+            let points =
+                positive.map(|(&epoch, details)| ((epoch + 1) as f64, value(details).log10()));
+            Curve {
+                label: label.to_owned(),
+                points: points.collect(),
+            }
+        };
+        vec![
+            Panel {
+                title: "parts of the generator's loss".to_owned(),
+                x_label: "iteration".to_owned(),
+                curves: vec![
+                    part("bounds of H'", |losses| losses.marginal),
+                    part("alpha_ds L_ds + alpha_as L_as", |losses| losses.balance),
+                    part("L_BNS", |losses| losses.statistics),
+                ],
+            },
+            Panel {
+                title: "step sizes, powers of ten".to_owned(),
+                x_label: "epoch".to_owned(),
+                curves: vec![
+                    rate("generator", |details| details.generator_learning_rate),
+                    rate("quantized network", |details| details.student_learning_rate),
+                ],
+            },
+        ]
+    }
+
+    /// The distribution of `H'` in every epoch.
+    pub(crate) fn entropies(&self) -> Vec<EntropyColumn> {
+        let column = |(&epoch, details): (&usize, &Details)| EntropyColumn {
+            epoch: epoch + 1,
+            counts: details.entropies.clone(),
+        };
+        self.details.iter().map(column).collect()
+    }
+}
+
+fn panel(title: &str, x_label: &str, label: &str, points: Vec<(f64, f64)>) -> Panel {
+    Panel {
+        title: title.to_owned(),
+        x_label: x_label.to_owned(),
+        curves: vec![Curve {
+            label: label.to_owned(),
+            points,
+        }],
+    }
 }
 
 #[cfg(test)]
@@ -186,10 +259,10 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let iteration = |loss: f64| {
             format!(
-                r#"{{"kind":"iteration","epoch":0,"iteration":0,"losses":{{"generator":{loss},"student":2}}}}"#
+                r#"{{"kind":"iteration","epoch":0,"iteration":0,"losses":{{"marginal":0,"balance":1,"statistics":2,"generator":{loss},"student":2}}}}"#
             )
         };
-        let epoch = r#"{"kind":"epoch","epoch":0,"seconds":3,"evaluation":{"top1":71.5,"images":9,"subset_top1":70,"subset_images":4}}"#;
+        let epoch = r#"{"kind":"epoch","epoch":0,"seconds":3,"student_learning_rate":0,"generator_learning_rate":0.001,"entropies":[1,2],"evaluation":{"top1":71.5,"images":9,"subset_top1":70,"subset_images":4}}"#;
         let text = format!(
             "{}\n{{\"kind\":\"iter\n{}\n{epoch}\n",
             iteration(1.0),
@@ -208,5 +281,9 @@ mod tests {
         };
         assert_eq!(history.milliseconds_per_iteration(&config), 300.0);
         assert_eq!(history.panels(&config)[0].curves[0].points, [(0.0, 4.0)]);
+        let rates = &history.more_panels(&config)[1].curves;
+        assert_eq!(rates[0].points, [(1.0, -3.0)]);
+        assert_eq!(rates[1].points, []);
+        assert_eq!(history.entropies()[0].counts, [1, 2]);
     }
 }

@@ -11,11 +11,14 @@ mod flash;
 mod history;
 mod inspect;
 mod link;
+mod log;
 mod model;
 mod networks;
 mod pack;
 mod quantize;
+mod report;
 mod settings;
+mod snapshots;
 mod training;
 mod verify;
 
@@ -25,7 +28,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
 use failure::{Failure, Outcome};
 use output::Output;
@@ -62,6 +64,8 @@ enum Command {
     Quantize(Box<quantize::Arguments>),
     /// Show the settings of a training run that flags, file and preset give
     Settings(Box<settings::Arguments>),
+    /// Write a run's page of curves, samples, weights and settings
+    Report(report::Arguments),
     /// Turn a run into one file for the board
     Pack(pack::Arguments),
     /// Show what a packed model consists of
@@ -94,12 +98,13 @@ fn version() -> &'static str {
 /// Parses the command line and runs the command.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
-    log(cli.output);
+    log::start(cli.output);
     match prepare(cli.output).and_then(|context| run(&context, cli.command)) {
         Ok(outcome) => outcome.into(),
         Err(failure) => {
             // Nobody is left to tell if standard error is closed.
             let _ = writeln!(std::io::stderr(), "{failure}");
+            log::told!(error, failure);
             failure.exit_code()
         }
     }
@@ -110,6 +115,7 @@ fn run(context: &Context, command: Command) -> Result<Outcome, Failure> {
         Command::Demo(arguments) => demo::run(context, &arguments),
         Command::Quantize(arguments) => quantize::run(context, &arguments),
         Command::Settings(arguments) => settings::run(context, &arguments),
+        Command::Report(arguments) => report::run(context, &arguments),
         Command::Pack(arguments) => pack::run(context, &arguments),
         Command::Inspect(arguments) => inspect::run(context, &arguments),
         Command::Eval(arguments) => eval::run(context, &arguments),
@@ -130,20 +136,6 @@ fn prepare(output: Output) -> Result<Context, Failure> {
         }
     })?;
     Ok(Context { output, stop })
-}
-
-fn log(output: Output) {
-    let level = match output.verbose {
-        0 if output.quiet => "error",
-        0 => "warn",
-        1 => "info",
-        _ => "debug",
-    };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::failure::Failure;
+use super::log::told;
 
 /// How to talk to the user.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -50,6 +51,7 @@ impl Output {
             // Nobody is left to tell if standard error is closed.
             let _ = writeln!(io::stderr(), "{text}");
         }
+        told!(info, text);
     }
 
     /// Whether bars can be seen. Without a terminal there is one line per stage instead.

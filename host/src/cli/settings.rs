@@ -34,6 +34,22 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
     Ok(Outcome::Done)
 }
 
+/// Keys and values of all settings, those of tables within with the table's name in front.
+pub(crate) fn flattened(table: &toml::Table) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for (key, value) in table {
+        match value {
+            toml::Value::Table(inner) => {
+                let inner = flattened(inner).into_iter();
+                all.extend(inner.map(|(name, value)| (format!("{key}.{name}"), value)));
+            }
+            toml::Value::String(text) => all.push((key.clone(), text.clone())),
+            value => all.push((key.clone(), value.to_string())),
+        }
+    }
+    all
+}
+
 /// Where settings come from.
 #[derive(Debug, Args)]
 pub(crate) struct Settings {
@@ -387,22 +403,14 @@ mod tests {
         quantize.render_long_help().to_string()
     }
 
-    /// Names of all settings, those of tables within with the table's name in front.
-    fn keys(table: &toml::Table, prefix: &str) -> Vec<String> {
-        let of_one = |(key, value): (&String, &toml::Value)| match value {
-            toml::Value::Table(inner) => keys(inner, &format!("{prefix}{key}_")),
-            _ => vec![format!("{prefix}{key}")],
-        };
-        table.iter().flat_map(of_one).collect()
-    }
-
     #[test]
     fn every_setting_has_a_flag_under_a_heading_of_its_own() {
-        let keys = keys(&toml::Table::try_from(Config::default()).unwrap(), "");
+        let keys = flattened(&toml::Table::try_from(Config::default()).unwrap());
         assert!(keys.len() > 20, "{keys:?}");
         let command = Cli::command();
         let quantize = command.find_subcommand("quantize").unwrap();
-        for key in keys {
+        for (key, _) in keys {
+            let key = key.replace('.', "_");
             let flag = key.replace('_', "-");
             let argument = quantize
                 .get_arguments()

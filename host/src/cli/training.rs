@@ -21,7 +21,7 @@ use super::failure::{Failure, Outcome as CommandOutcome};
 use super::history::{Best, History};
 use super::model::{self, samples_path, teacher_path};
 use super::output::{Output, table};
-use super::{Context, direct};
+use super::{Context, direct, log, report, snapshots};
 
 /// Generated images that a run keeps.
 const SAMPLES: usize = 64;
@@ -131,8 +131,18 @@ impl fmt::Display for Report {
 }
 
 /// Trains the student of `plan` in the run directory `out`; a run there that was interrupted goes
-/// on.
+/// on. A finished one gets its figures and its page.
 pub(crate) fn quantize(context: &Context, plan: &Plan<'_>, out: &Path) -> Result<Trained, Failure> {
+    let trained = train(context, plan, out)?;
+    if !trained.interrupted {
+        let figures = serde_json::to_vec_pretty(&trained.report)?;
+        fs_err::write(report::result_path(out), figures)?;
+        report::write(out, &report::page_path(out))?;
+    }
+    Ok(trained)
+}
+
+fn train(context: &Context, plan: &Plan<'_>, out: &Path) -> Result<Trained, Failure> {
     refuse_other_run(out)?;
     let output = context.output;
     let float_top1 = plan
@@ -232,17 +242,19 @@ fn refuse_other_run(out: &Path) -> Result<(), Failure> {
 /// A new run, or the one that was interrupted in the same directory.
 fn start(output: Output, plan: &Plan<'_>, out: &Path) -> Result<(RunDirectory, Trainer), Failure> {
     let trainer = Trainer::new(plan.teacher.clone(), plan.config.clone())?;
-    let point = match RunDirectory::open(out) {
-        Ok((directory, _)) => directory.resume_point()?,
-        // Not even settings: nothing to go on with.
-        Err(_) => None,
+    let point = if out.join("config.toml").exists() {
+        RunDirectory::open(out)?.0.resume_point()?
+    } else {
+        None
     };
     let Some(point) = point else {
         let directory = RunDirectory::create(out, plan.config)?.keeping(plan.keep);
+        log::keep_in(out)?;
         plan.teacher.save(&teacher_path(out))?;
         return Ok((directory, trainer));
     };
     let (directory, config) = RunDirectory::reopen(out)?;
+    log::keep_in(out)?;
     if config != *plan.config || !is_teacher_of(plan.teacher, out)? {
         let message = format!(
             "`{}` holds an unfinished run with another network or other settings",
@@ -375,6 +387,9 @@ impl Watcher for Progress<'_> {
         epoch: usize,
         trainer: &Trainer,
     ) -> lowbit_host::dfq::Result<Option<Evaluation>> {
+        if snapshots::is_due(epoch, self.config.epochs) {
+            snapshots::write(self.directory.path(), epoch, trainer)?;
+        }
         let naive = epoch == naive_epoch(self.config);
         let last = epoch + 1 == self.config.all_epochs();
         let data = if naive || last {

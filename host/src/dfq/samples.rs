@@ -25,6 +25,29 @@ impl Trainer {
         samples.truncate(count);
         Ok(samples)
     }
+
+    /// `per_class` images of each of the first `classes` classes, one of every class after the
+    /// other, from the same noise whatever the state of training: height x width x channels, a byte
+    /// each.
+    ///
+    /// # Errors
+    /// As [`Trainer::sample_images`].
+    pub fn sample_classes(&self, classes: usize, per_class: usize) -> Result<Vec<Vec<u8>>> {
+        let mut random = Random::new(self.config.seed, stream::SAMPLES);
+        let count = classes * per_class;
+        let mut samples = Vec::with_capacity(count);
+        while samples.len() < count {
+            let noise = random.normal((self.config.batch, self.config.latent))?;
+            let first = samples.len();
+            let labels: Vec<usize> = (first..first + self.config.batch)
+                .map(|index| index % classes)
+                .collect();
+            let generated = self.generator.forward(&noise, &labels)?;
+            samples.extend(pixels(generated.image(), self.teacher.graph())?);
+        }
+        samples.truncate(count);
+        Ok(samples)
+    }
 }
 
 /// Undoes the normalisation of `images`: height x width x channels, a byte each.

@@ -145,6 +145,12 @@ impl Trainer {
         &self.config
     }
 
+    /// The float network.
+    #[must_use]
+    pub fn teacher(&self) -> &Graph {
+        self.teacher.graph()
+    }
+
     /// How far training has come.
     #[must_use]
     pub fn progress(&self) -> Progress {
@@ -251,6 +257,7 @@ impl Trainer {
             .check_finite()
             .map_err(|source| directory.name_checkpoint(source, epoch, iteration))?;
         let path = directory.write_checkpoint(&archive, &self.progress)?;
+        tracing::info!("checkpoint `{}`", path.display());
         watcher.checkpoint(&path);
         Ok(())
     }

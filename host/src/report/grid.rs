@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use image::{Rgb, RgbImage};
+use image::{Rgba, RgbaImage};
 
 use super::Error;
 
-/// Pixels of white around each picture.
+/// Between pictures, so that the page may be dark.
+const TRANSPARENT_WHITE: Rgba<u8> = Rgba([255, 255, 255, 0]);
+/// Empty pixels around each picture.
 const GAP: u32 = 2;
-/// Pixels of white between blocks.
+/// Empty pixels between blocks.
 const BLOCK_GAP: u32 = 12;
 /// Each image pixel becomes a square of this side, as the images are small.
 const ZOOM: u32 = 2;
@@ -39,7 +41,7 @@ pub fn write_grid(path: &Path, grid: &Grid<'_>) -> Result<(), Error> {
     let block_width = cell_width * grid.columns as u32 + BLOCK_GAP;
     let width = block_width * grid.blocks.len() as u32 - BLOCK_GAP + GAP;
     let height = cell_height * rows.unwrap_or(0) as u32 + GAP;
-    let mut picture = RgbImage::from_pixel(width, height, Rgb([255; 3]));
+    let mut picture = RgbaImage::from_pixel(width, height, TRANSPARENT_WHITE);
     for (block_index, block) in grid.blocks.iter().enumerate() {
         for (index, pixels) in block.iter().enumerate() {
             let column = (index % grid.columns) as u32;
@@ -59,14 +61,14 @@ pub fn write_grid(path: &Path, grid: &Grid<'_>) -> Result<(), Error> {
         .map_err(|error| Error::picture(path, error))
 }
 
-fn draw(picture: &mut RgbImage, left: u32, top: u32, shape: [usize; 3], pixels: &[u8]) {
+fn draw(picture: &mut RgbaImage, left: u32, top: u32, shape: [usize; 3], pixels: &[u8]) {
     let [height, width, channels] = shape;
     for y in 0..height as u32 * ZOOM {
         for x in 0..width as u32 * ZOOM {
             let position = (y / ZOOM) as usize * width + (x / ZOOM) as usize;
             let pixel = &pixels[position * channels..][..channels];
-            let colour = [0, 1, 2].map(|channel| pixel[channel.min(channels - 1)]);
-            picture.put_pixel(left + x, top + y, Rgb(colour));
+            let [red, green, blue] = [0, 1, 2].map(|channel| pixel[channel.min(channels - 1)]);
+            picture.put_pixel(left + x, top + y, Rgba([red, green, blue, 255]));
         }
     }
 }

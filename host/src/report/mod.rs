@@ -1,10 +1,16 @@
-//! Pictures of a run: samples as PNG, curves as SVG.
+//! Pictures of a run: samples as PNG, curves as SVG, and all of it as one page.
 
 mod curves;
+mod entropies;
 mod grid;
+mod layers;
+mod page;
 
 pub use curves::{Curve, Panel, write_curves};
+pub use entropies::EntropyColumn;
 pub use grid::{Grid, write_grid};
+pub use layers::{LayerWeights, activation_ranges, layer_weights};
+pub use page::{Figure, Section, write_page};
 
 use std::path::PathBuf;
 
