@@ -294,7 +294,7 @@ fn activation_range(node: NodeId, observer: &RangeObserver, bits: u8) -> Result<
 
 /// Width of the quantizer behind each node, if there is one. The published method leaves values
 /// without activation function in floating point; a board cannot.
-fn activation_bits(graph: &Graph, bits: Bits) -> Vec<u8> {
+pub(super) fn activation_bits(graph: &Graph, bits: Bits) -> Vec<u8> {
     let width = |found| match found {
         Some(Quantizer::Linear) => bits.activations.max(LINEAR_BITS),
         Some(Quantizer::Activation) | None => bits.activations,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::learned_range::LearnedRanges;
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
         config::Bits,
         fake_quantized::{FakeQuantized, with_values},
         methods::NetworkGradient,
+        student::activation_bits,
     },
     graph::{Graph, NodeId, Op, ParameterName, QuantizedGraph},
     nn::{
@@ -18,6 +19,7 @@ use crate::{
         executor::{
             self, BatchStatistics, ExtraGradients, Forward, ForwardOptions, GradientHooks, Wanted,
         },
+        ops::{activation, batch_norm},
     },
 };
 
@@ -36,7 +38,7 @@ pub(super) struct LearnedStudent {
     pub(super) trained: Graph,
     /// Of the weights of convolutions and linear layers.
     pub(super) weight_ranges: BTreeMap<NodeId, LearnedRanges>,
-    /// Behind every ReLU.
+    /// Behind the nodes of [`Graph::quantizers`].
     pub(super) activation_ranges: BTreeMap<NodeId, LearnedRanges>,
     quantized: FakeQuantized,
 }
@@ -59,6 +61,7 @@ impl LearnedStudent {
     pub(super) fn new(teacher: &Graph, bits: Bits, images: &Tensor, fitted: bool) -> Result<Self> {
         let pass = executor::forward(teacher, images, KEEP, &mut ())?;
         let (mut weight_ranges, mut activation_ranges) = (BTreeMap::new(), BTreeMap::new());
+        let (quantizers, widths) = (teacher.quantizers(), activation_bits(teacher, bits));
         for (index, node) in teacher.nodes.iter().enumerate() {
             let id = NodeId(index);
             if let Some(weight) = weight(&node.op) {
@@ -68,9 +71,9 @@ impl LearnedStudent {
                 })??;
                 weight_ranges.insert(id, ranges);
             }
-            if let (Op::Relu | Op::Relu6, Some(value)) = (&node.op, pass.value(id)) {
+            if let (Some(_), Some(value)) = (quantizers[index], pass.value(id)) {
                 let ranges = with_values(value, |values| {
-                    LearnedRanges::new(bits.activations, [values].into_iter(), fitted)
+                    LearnedRanges::new(widths[index], [values].into_iter(), fitted)
                 })??;
                 activation_ranges.insert(id, ranges);
             }
@@ -182,13 +185,25 @@ impl ActivationGradients<'_> {
         let Some(ranges) = self.student.activation_ranges.get(&node) else {
             return Ok(None);
         };
-        let network = &self.student.trained;
-        let read = network.nodes[node.0].inputs.first();
-        let read = read.and_then(|&input| self.forward.value(input));
         // What the quantizer saw: the forward pass keeps what it made of that.
-        let value = match &network.nodes[node.0].op {
-            Op::Relu6 => nn::ops::activation::relu6(read.ok_or(Error::NoGradient)?)?,
-            _ => nn::ops::activation::relu(read.ok_or(Error::NoGradient)?)?,
+        let node_of = &self.student.trained.nodes[node.0];
+        let read = |position: usize| {
+            let input = node_of.inputs.get(position);
+            let value = input.and_then(|&input| self.forward.value(input));
+            value.ok_or(Error::NoGradient)
+        };
+        let value = match &node_of.op {
+            Op::Relu => activation::relu(read(0)?)?,
+            Op::Relu6 => activation::relu6(read(0)?)?,
+            Op::Add => activation::add(read(0)?, read(1)?)?,
+            Op::BatchNorm(norm) => batch_norm::forward(norm, None, read(0)?)?,
+            // Of pools and bare layers the gradient passes by unchanged, and the range stays.
+            _ => {
+                let count = ranges.log_step.elem_count();
+                let still = Tensor::zeros(count, DType::F32, &Device::Cpu)?;
+                self.steps.insert(node, still);
+                return Ok(None);
+            }
         };
         let (gradient, steps) = through_quantizer(ranges, &value, gradient)?;
         self.steps.insert(node, steps);
