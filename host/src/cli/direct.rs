@@ -18,6 +18,10 @@ pub(super) fn quantize(
     out: &Path,
     float_top1: Option<f64>,
 ) -> Result<Trained, Failure> {
+    if training::is_unfinished(out)? {
+        let message = format!("`{}` holds an unfinished run of training", out.display());
+        return Err(Failure::new(message).hint("choose another --out, or delete that directory"));
+    }
     let start = Instant::now();
     let directory = RunDirectory::create(out, plan.config)?;
     log::keep_in(out)?;

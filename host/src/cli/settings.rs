@@ -6,6 +6,7 @@ use clap::Args;
 use lowbit_host::dfq::config::{self, Bits, Config, Preset};
 use lowbit_host::dfq::methods::{Method, Part};
 use lowbit_host::dfq::ranges::RangeChoice;
+use lowbit_host::dfq::stages::Estimate;
 use serde::Serialize;
 
 use super::Context;
@@ -247,6 +248,12 @@ struct Flags {
     /// describe.
     #[arg(long, value_name = "N", help_heading = "After training")]
     batch_norm_batches: Option<usize>,
+    /// What becomes of these statistics: running or difference [default: running]
+    ///
+    /// running takes them over; difference only what sets them apart from those of P on the same
+    /// images, so that any images do.
+    #[arg(long, value_name = "ESTIMATE", help_heading = "After training")]
+    batch_norm_estimate: Option<Estimate>,
     /// Share of the newest batch in these statistics, above 0 to 1 [default: 0.1]
     #[arg(long, value_name = "X", help_heading = "After training")]
     batch_norm_momentum: Option<f64>,

@@ -239,6 +239,14 @@ fn refuse_other_run(out: &Path) -> Result<(), Failure> {
     Err(Failure::new(message).hint("choose another --out, or delete that directory"))
 }
 
+/// Whether `out` holds a run that was interrupted.
+pub(super) fn is_unfinished(out: &Path) -> Result<bool, Failure> {
+    if !out.join("config.toml").exists() {
+        return Ok(false);
+    }
+    Ok(RunDirectory::open(out)?.0.latest_checkpoint()?.is_some())
+}
+
 /// A new run, or the one that was interrupted in the same directory.
 fn start(output: Output, plan: &Plan<'_>, out: &Path) -> Result<(RunDirectory, Trainer), Failure> {
     let trainer = Trainer::new(plan.teacher.clone(), plan.config.clone())?;

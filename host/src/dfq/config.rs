@@ -18,7 +18,7 @@ use super::{
     observer::StartCorrection,
     ranges::{RangeChoice, RangeRule},
     refinement::Settings as Refinement,
-    stages::{AdaptiveBatchNorm, Stage},
+    stages::{AdaptiveBatchNorm, Estimate, Stage},
     synthesis::Synthesis,
 };
 
@@ -75,7 +75,10 @@ pub struct Config {
     /// Batches through every BatchNorm of the student once all else is done, to re-estimate its
     /// statistics; 0 leaves them as they are.
     pub batch_norm_batches: usize,
-    /// Share of the newest batch in these statistics.
+    /// Whether these statistics are taken over, or only what sets them apart from those of the
+    /// float network on the same images.
+    pub batch_norm_estimate: Estimate,
+    /// Share of the newest batch in statistics that are taken over.
     pub batch_norm_momentum: f64,
     /// How ranges are chosen from what the float network makes of a set of images, by a method that
     /// trains nothing.
@@ -123,6 +126,7 @@ impl Default for Config {
             gamma: 1.0,
             temperature: 20.0,
             batch_norm_batches: 0,
+            batch_norm_estimate: Estimate::Running,
             batch_norm_momentum: 0.1,
             ranges: RangeChoice::MinMax,
             percentile: 99.9,
@@ -237,6 +241,7 @@ impl Config {
             stages.push(Box::new(AdaptiveBatchNorm {
                 batches: self.batch_norm_batches,
                 momentum: self.batch_norm_momentum,
+                estimate: self.batch_norm_estimate,
             }));
         }
         stages

@@ -60,6 +60,14 @@ pub enum Error {
         /// What there is.
         known: String,
     },
+    /// A name that no estimate of statistics has.
+    #[error("there is no estimate `{name}`, the estimates are {known}")]
+    Estimate {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
     /// Ranges or statistics of no images.
     #[error("there are no images to take ranges from")]
     NoImages,

@@ -20,7 +20,7 @@ use crate::{
             self, BatchStatistics, ExtraGradients, Forward, ForwardOptions, Gradients, Hooks,
             Wanted,
         },
-        ops::batch_norm,
+        ops::batch_norm::BatchMoments,
     },
 };
 
@@ -112,57 +112,28 @@ impl Student {
         )?)
     }
 
-    /// Moves mean and variance of BatchNorm `node` towards those of what it reads of `images`:
-    /// `momentum` is the share of the new ones. The variance is unbiased. Does nothing to a node of
-    /// another kind.
+    /// Gives BatchNorm `node` other statistics. Does nothing to a node of another kind.
+    pub fn set_statistics(&mut self, node: NodeId, moments: &BatchMoments) {
+        for graph in [&mut self.trained, &mut self.quantized] {
+            if let Op::BatchNorm(norm) = &mut graph.nodes[node.0].op {
+                norm.running_mean = moments.mean.clone();
+                norm.running_var = moments.var.clone();
+            }
+        }
+    }
+
+    /// What `node` reads of `images`; nothing behind that is computed.
     ///
     /// # Errors
     /// [`Error::NothingObserved`] if a range has seen nothing, or if the images do not fit the
     /// network.
-    pub fn follow_statistics(
-        &mut self,
-        node: NodeId,
-        images: &Tensor,
-        momentum: f64,
-    ) -> Result<()> {
-        let Op::BatchNorm(norm) = self.trained.nodes[node.0].op.clone() else {
-            return Ok(());
-        };
-        let read = self.input_of(node, images)?;
-        let channels = batch_norm::channels(&norm)?;
-        let moments = batch_norm::moments(&read, channels)?;
-        let values = (read.elem_count() / channels) as f64;
-        let unbiased = values / (values - 1.0).max(1.0);
-        let mean = blend(&norm.running_mean, &moments.mean, momentum, 1.0)?;
-        let var = blend(&norm.running_var, &moments.var, momentum, unbiased)?;
-        for graph in [&mut self.trained, &mut self.quantized] {
-            if let Op::BatchNorm(norm) = &mut graph.nodes[node.0].op {
-                norm.running_mean = mean.clone();
-                norm.running_var = var.clone();
-            }
-        }
-        Ok(())
-    }
-
-    /// What `node` reads of `images`; nothing behind that is computed.
-    fn input_of(&mut self, node: NodeId, images: &Tensor) -> Result<Tensor> {
-        let Some(&input) = self.quantized.nodes[node.0].inputs.first() else {
-            return Ok(images.clone());
-        };
-        let mut front = self.quantized.clone();
-        front.nodes.truncate(input.0 + 1);
-        let options = ForwardOptions {
-            batch_statistics: BatchStatistics::Running,
-            keep_for_backward: false,
-            record_batch_norm_inputs: false,
-        };
+    pub fn input_of(&mut self, node: NodeId, images: &Tensor) -> Result<Tensor> {
         let mut hook = ActivationHook {
             bits: &self.activation_bits,
             observe: false,
             observers: &mut self.observers,
         };
-        let pass = executor::forward(&front, images, options, &mut hook)?;
-        Ok(pass.output().clone())
+        input_of(&self.quantized, node, images, &mut hook)
     }
 
     /// Gradient of the images for `gradient`.
@@ -278,9 +249,25 @@ impl Hooks for ActivationHook<'_> {
     }
 }
 
-/// `(1 - share) old + share factor new`.
-fn blend(old: &Tensor, new: &Tensor, share: f64, factor: f64) -> Result<Tensor> {
-    Ok(((old * (1.0 - share))? + (new * (share * factor))?)?)
+/// What `node` of `graph` reads of `images`; nothing behind that is computed.
+pub(super) fn input_of(
+    graph: &Graph,
+    node: NodeId,
+    images: &Tensor,
+    hooks: &mut dyn Hooks,
+) -> Result<Tensor> {
+    let Some(&input) = graph.nodes[node.0].inputs.first() else {
+        return Ok(images.clone());
+    };
+    let mut front = graph.clone();
+    front.nodes.truncate(input.0 + 1);
+    let options = ForwardOptions {
+        batch_statistics: BatchStatistics::Running,
+        keep_for_backward: false,
+        record_batch_norm_inputs: false,
+    };
+    let pass = executor::forward(&front, images, options, hooks)?;
+    Ok(pass.output().clone())
 }
 
 fn activation_range(node: NodeId, observer: &RangeObserver, bits: u8) -> Result<ActivationRange> {

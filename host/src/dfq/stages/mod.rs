@@ -4,7 +4,7 @@ mod adaptive_batch_norm;
 
 use std::{fmt, sync::atomic::AtomicBool};
 
-pub use adaptive_batch_norm::AdaptiveBatchNorm;
+pub use adaptive_batch_norm::{AdaptiveBatchNorm, Estimate};
 
 use super::{Result, images::ImageSource, student::Student};
 use crate::graph::Graph;

@@ -54,7 +54,7 @@ impl Default for Synthesis {
         Self {
             images: 128,
             batch: 64,
-            steps: 200,
+            steps: 100,
             learning_rate: 0.1,
             class_logit: 0.0,
             statistics: 0.0,

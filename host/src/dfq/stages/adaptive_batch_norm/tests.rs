@@ -7,7 +7,7 @@ use crate::{
     dfq::{
         config::Bits,
         fake_quantized::FakeQuantized,
-        golden::{assert_close, flat},
+        golden::{assert_close, flat, norm_distance},
         images::Repeated,
         observer::StartCorrection,
         random::Random,
@@ -39,13 +39,17 @@ fn batch(seed: u64) -> Images {
 }
 
 fn student(set: &Vec<Images>) -> Student {
+    student_of(BITS, set)
+}
+
+fn student_of(bits: Bits, set: &Vec<Images>) -> Student {
     let rule = RangeRule {
         choice: RangeChoice::MinMax,
         percentile: 100.0,
-        bits: 3,
+        bits: bits.activations,
     };
     let ranges = ranges::of_images(&teacher(), set, rule).unwrap();
-    let student = Student::new(&teacher(), BITS, StartCorrection::Textbook).unwrap();
+    let student = Student::new(&teacher(), bits, StartCorrection::Textbook).unwrap();
     student.with_ranges(&ranges)
 }
 
@@ -76,6 +80,7 @@ fn every_layer_is_estimated_behind_the_finished_ones() {
     let stage = AdaptiveBatchNorm {
         batches: 1,
         momentum: 1.0,
+        estimate: Estimate::Running,
     };
     let mut student = adapted(&set, stage);
     let pass = student.forward(&set[0].images, false, true).unwrap();
@@ -102,7 +107,12 @@ fn every_layer_is_estimated_behind_the_finished_ones() {
 fn a_batch_counts_with_its_share_and_what_is_packed_is_what_was_adapted() {
     let set = vec![batch(1), batch(2)];
     let first = |batches, momentum| {
-        let student = adapted(&set, AdaptiveBatchNorm { batches, momentum });
+        let stage = AdaptiveBatchNorm {
+            batches,
+            momentum,
+            estimate: Estimate::Running,
+        };
+        let student = adapted(&set, stage);
         let packed = student.quantized_graph().unwrap().graph;
         let norm = norms(&packed).remove(0).1;
         flat(&norm.running_mean)
@@ -116,6 +126,70 @@ fn a_batch_counts_with_its_share_and_what_is_packed_is_what_was_adapted() {
     assert_close("two batches", &first(2, 0.1), &mixed, 1e-6, 1e-5);
 }
 
+/// At eight bits there is next to nothing to correct, however far the images are from the training
+/// data; at three bits the statistics of the first layer move by what its weights have lost.
+#[test]
+fn the_difference_is_that_of_quantization_alone() {
+    let set = vec![batch(1), batch(2)];
+    let stage = AdaptiveBatchNorm {
+        batches: 2,
+        momentum: 0.1,
+        estimate: Estimate::Difference,
+    };
+    let distance = |bits| {
+        let mut material = Material {
+            teacher: &teacher(),
+            images: &mut Repeated::new(&set),
+            stop: &AtomicBool::new(false),
+        };
+        let student = stage.apply(student_of(bits, &set), &mut material).unwrap();
+        let pairs = norms(student.trained()).into_iter().zip(norms(&teacher()));
+        pairs
+            .map(|((_, new), (_, old))| {
+                norm_distance(&flat(&new.running_var), &flat(&old.running_var))
+            })
+            .sum::<f64>()
+    };
+    let fine = Bits {
+        weights: 8,
+        activations: 8,
+    };
+    let (few, many) = (distance(BITS), distance(fine));
+    assert!(many < 0.05 * few, "{few} {many}");
+}
+
+/// The first layer reads the same images in both networks but for its own weights.
+#[test]
+fn the_difference_moves_means_by_the_difference_of_means() {
+    let set = vec![batch(1)];
+    let stage = AdaptiveBatchNorm {
+        batches: 1,
+        momentum: 0.1,
+        estimate: Estimate::Difference,
+    };
+    let student = adapted(&set, stage);
+    let (node, old) = norms(&teacher()).remove(0);
+    let mut before = self::student(&set);
+    let seen = moments(&old, &before.input_of(node, &set[0].images).unwrap()).unwrap();
+    let expected = input_of(&teacher(), node, &set[0].images, &mut ()).unwrap();
+    let expected = moments(&old, &expected).unwrap();
+    let new = norms(student.trained()).remove(0).1;
+    let mean = (&old.running_mean + (&seen.mean - &expected.mean).unwrap()).unwrap();
+    assert_close("mean", &flat(&new.running_mean), &flat(&mean), 1e-6, 1e-5);
+    let ratio = ((seen.var + old.eps).unwrap() / (expected.var + old.eps).unwrap()).unwrap();
+    let var = (&old.running_var * ratio).unwrap();
+    assert_close("var", &flat(&new.running_var), &flat(&var), 1e-6, 1e-5);
+}
+
+#[test]
+fn estimates_are_read() {
+    for estimate in Estimate::ALL {
+        assert_eq!(estimate.name().parse::<Estimate>().unwrap(), estimate);
+    }
+    let message = "none".parse::<Estimate>().unwrap_err().to_string();
+    assert!(message.contains("running, difference"), "{message}");
+}
+
 #[test]
 fn it_stops_when_told_to() {
     let set = vec![batch(1)];
@@ -127,6 +201,7 @@ fn it_stops_when_told_to() {
     let stage = AdaptiveBatchNorm {
         batches: 1,
         momentum: 0.1,
+        estimate: Estimate::Running,
     };
     let result = stage.apply(student(&set), &mut material);
     assert!(matches!(result, Err(Error::Stopped)));
@@ -138,6 +213,7 @@ fn the_adapted_student_computes_with_its_new_statistics() {
     let stage = AdaptiveBatchNorm {
         batches: 1,
         momentum: 0.5,
+        estimate: Estimate::Running,
     };
     let mut student = adapted(&set, stage);
     let packed = FakeQuantized::new(&student.quantized_graph().unwrap()).unwrap();
