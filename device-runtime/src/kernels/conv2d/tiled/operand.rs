@@ -154,7 +154,18 @@ impl<'a> Operand<'a> {
             let y = y.filter(|&y| y < self.source.input.height);
             self.pack_row(index, y, band.x);
         }
-        for row in 0..band.rows {
+        if matches!(self.form, Form::Lanes(_)) {
+            self.sum_patches(band.rows);
+        }
+    }
+
+    /// Sums of the codes under the kernel, from those of the packed rows.
+    fn sum_patches(&mut self, rows: usize) {
+        let (kernel, step) = (
+            usize::from(self.source.geometry.kernel_height),
+            self.room.step.max(1),
+        );
+        for row in 0..rows {
             let rows = self.row_sums.get(row * step..).unwrap_or_default();
             let mut sums = [0; WIDTH];
             for row in rows.iter().take(kernel) {
