@@ -45,6 +45,12 @@ impl<'a> Model<'a> {
         Ok(model)
     }
 
+    /// The same for bytes that [`new_checked`](Self::new_checked) has accepted and that have not
+    /// changed since: only finds its parts again.
+    pub(crate) fn reopen(bytes: &'a [u8]) -> Result<Self, Error> {
+        Self::split(bytes, &Prologue::parse(bytes)?)
+    }
+
     fn split(bytes: &'a [u8], prologue: &Prologue) -> Result<Self, Error> {
         let sections = || {
             let (before, rest) = bytes.split_at_checked(PROLOGUE_BYTES)?;

@@ -60,6 +60,13 @@ pub enum Request<'a> {
     },
     /// Memory used.
     Info,
+    /// One inference whose operations are timed one by one. Uses up the pixels.
+    Measure,
+    /// Durations of the operations of the last measurement.
+    LayerTicks {
+        /// First operation.
+        first: u16,
+    },
 }
 
 /// What the board answers.
@@ -74,7 +81,7 @@ pub enum Reply<'a> {
     Done,
     /// To [`Request::FlashCommit`]: the model that is now in use.
     Committed(ModelInfo),
-    /// To [`Request::Run`].
+    /// To [`Request::Run`] and [`Request::Measure`].
     Ran {
         /// Duration of the inference in units of [`HelloReply::tick`], without the time that
         /// checksums took.
@@ -103,6 +110,12 @@ pub enum Reply<'a> {
     },
     /// To [`Request::Info`].
     Info(InfoReply),
+    /// Duration of each operation in units of [`HelloReply::tick`], `u32` little-endian, as many as
+    /// fit from the first requested on.
+    LayerTicks {
+        /// The numbers.
+        ticks: &'a [u8],
+    },
 }
 
 /// What a board is and can do.
@@ -260,12 +273,12 @@ pub enum Refusal<'a> {
     /// The last request was none that leaves such a result.
     #[error("there is no such result: run an inference first")]
     NoResult,
-    /// There is no room for that many checksums.
-    #[error("the board has room for {capacity} checksums, the model has {needed} operations")]
+    /// There is no room for a number per operation.
+    #[error("the board has room for {capacity} numbers, the model has {needed} operations")]
     Digests {
         /// Number of operations.
         needed: u16,
-        /// Most checksums.
+        /// Most numbers.
         capacity: u16,
     },
 }

@@ -34,6 +34,8 @@
 //! | [`LayerDigests`](Request::LayerDigests) | [`LayerDigests`](Reply::LayerDigests) | checksums |
 //! | [`LayerRead`](Request::LayerRead) | [`Layer`](Reply::Layer) | a part of one layer's output |
 //! | [`Info`](Request::Info) | [`Info`](Reply::Info) | memory used so far |
+//! | [`Measure`](Request::Measure) | [`Ran`](Reply::Ran) | one inference, timed in parts |
+//! | [`LayerTicks`](Request::LayerTicks) | [`LayerTicks`](Reply::LayerTicks) | those times |
 //!
 //! Every request may be answered by [`Reply::Refused`] instead.
 

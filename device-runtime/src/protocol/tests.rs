@@ -27,7 +27,7 @@ fn encoded(data: &[u8]) -> Vec<u8> {
     postcard::to_slice(data, &mut bytes).expect("fits").to_vec()
 }
 
-fn requests<'a>(data: &'a [u8], number: u32, flag: bool) -> [Request<'a>; 10] {
+fn requests<'a>(data: &'a [u8], number: u32, flag: bool) -> [Request<'a>; 12] {
     let small = number as u16;
     [
         Request::Hello { protocol: small },
@@ -47,6 +47,8 @@ fn requests<'a>(data: &'a [u8], number: u32, flag: bool) -> [Request<'a>; 10] {
         Request::Run { digests: flag },
         Request::Logits { first: small },
         Request::LayerDigests { first: small },
+        Request::Measure,
+        Request::LayerTicks { first: small },
         Request::LayerRead {
             layer: small,
             offset: number,
@@ -55,7 +57,7 @@ fn requests<'a>(data: &'a [u8], number: u32, flag: bool) -> [Request<'a>; 10] {
     ]
 }
 
-fn replies<'a>(data: &'a [u8], text: &'a str, number: u32) -> [Reply<'a>; 9] {
+fn replies<'a>(data: &'a [u8], text: &'a str, number: u32) -> [Reply<'a>; 10] {
     let small = number as u16;
     let model = ModelInfo {
         identity: [number as u8; 32],
@@ -90,6 +92,7 @@ fn replies<'a>(data: &'a [u8], text: &'a str, number: u32) -> [Reply<'a>; 9] {
         },
         Reply::Logits { logits: data },
         Reply::LayerDigests { digests: data },
+        Reply::LayerTicks { ticks: data },
         Reply::Layer {
             length: number,
             data,

@@ -56,13 +56,23 @@ impl Facts {
     }
 }
 
+/// What an inference tells about every operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PerOperation {
+    Nothing,
+    Digest,
+    Ticks,
+}
+
 /// What the last inference left.
 #[derive(Debug, Clone)]
 struct Results {
     /// The logits in the arena.
     logits: Range<usize>,
-    /// Bytes of checksums.
-    digests: usize,
+    /// What the numbers are that it left.
+    kind: PerOperation,
+    /// Bytes of them.
+    bytes: usize,
 }
 
 /// The state of a board between two requests.
@@ -125,7 +135,10 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
                 logits: self.logits_from(first),
             },
             Ok(Outcome::Digests { first }) => Reply::LayerDigests {
-                digests: self.digests_from(first),
+                digests: self.results_from(first),
+            },
+            Ok(Outcome::Ticks { first }) => Reply::LayerTicks {
+                ticks: self.results_from(first),
             },
             Ok(Outcome::Layer(part)) => Reply::Layer {
                 length: part.length as u32,
@@ -148,9 +161,18 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
             }
             Request::FlashCommit => self.flash_commit(),
             Request::Input { offset, data } => self.input(offset, data),
-            Request::Run { digests } => self.run(digests),
+            Request::Run { digests: false } => self.run(PerOperation::Nothing),
+            Request::Run { digests: true } => self.run(PerOperation::Digest),
+            Request::Measure => self.run(PerOperation::Ticks),
             Request::Logits { first } => self.logits(first),
-            Request::LayerDigests { first } => self.layer_digests(first),
+            Request::LayerDigests { first } => {
+                self.has_results(PerOperation::Digest, first)?;
+                Ok(Outcome::Digests { first })
+            }
+            Request::LayerTicks { first } => {
+                self.has_results(PerOperation::Ticks, first)?;
+                Ok(Outcome::Ticks { first })
+            }
             Request::LayerRead { layer, offset } => self.layer_read(layer, offset),
             Request::Info => Ok(self.info()),
         }
@@ -218,12 +240,11 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
         Ok(Outcome::Done)
     }
 
-    fn run(&mut self, digests: bool) -> Result<Outcome, Refusal<'static>> {
+    fn run(&mut self, kind: PerOperation) -> Result<Outcome, Refusal<'static>> {
         let facts = self.take_input()?;
-        let needed = if digests {
-            usize::from(facts.info.operations) * WORD
-        } else {
-            0
+        let needed = match kind {
+            PerOperation::Nothing => 0,
+            PerOperation::Digest | PerOperation::Ticks => usize::from(facts.info.operations) * WORD,
         };
         let capacity = self.results_memory.len();
         let memory = self
@@ -233,8 +254,15 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
                 needed: facts.info.operations,
                 capacity: (capacity / WORD) as u16,
             })?;
+        let wanted = match kind {
+            PerOperation::Ticks => Wanted::Ticks {
+                into: memory,
+                since: 0,
+            },
+            PerOperation::Nothing | PerOperation::Digest => Wanted::Digests(memory),
+        };
         let mut watch = Watch {
-            wanted: Wanted::Digests(memory),
+            wanted,
             platform: &mut self.platform,
             ticks: 0,
         };
@@ -242,7 +270,8 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
             Ok(Inference { ticks, logits }) => {
                 self.results = Some(Results {
                     logits,
-                    digests: needed,
+                    kind,
+                    bytes: needed,
                 });
                 Ok(Outcome::Ran { ticks })
             }
@@ -256,10 +285,11 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
         Ok(Outcome::Logits { first })
     }
 
-    fn layer_digests(&self, first: u16) -> Result<Outcome, Refusal<'static>> {
-        let results = self.results.as_ref().ok_or(Refusal::NoResult)?;
-        in_range(first, results.digests / WORD)?;
-        Ok(Outcome::Digests { first })
+    /// Whether the last inference left numbers of that kind, from `first` on.
+    fn has_results(&self, kind: PerOperation, first: u16) -> Result<(), Refusal<'static>> {
+        let results = self.results.as_ref();
+        let found = results.filter(|results| results.kind == kind);
+        in_range(first, found.ok_or(Refusal::NoResult)?.bytes / WORD)
     }
 
     fn layer_read(&mut self, layer: u16, offset: u32) -> Result<Outcome, Refusal<'static>> {
@@ -333,8 +363,8 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
         self.part(all.unwrap_or_default(), first)
     }
 
-    fn digests_from(&self, first: u16) -> &[u8] {
-        let length = self.results.as_ref().map_or(0, |results| results.digests);
+    fn results_from(&self, first: u16) -> &[u8] {
+        let length = self.results.as_ref().map_or(0, |results| results.bytes);
         self.part(self.results_memory.get(..length).unwrap_or_default(), first)
     }
 
@@ -353,6 +383,7 @@ enum Outcome {
     Ran { ticks: u64 },
     Logits { first: u16 },
     Digests { first: u16 },
+    Ticks { first: u16 },
     Layer(LayerPart),
     Info(InfoReply),
 }
@@ -365,15 +396,16 @@ struct Inference {
     logits: Range<usize>,
 }
 
-/// Runs the model in `bytes` on the pixels in `arena`.
+/// Runs the model in `bytes`, which has been checked when it became the one in use, on the pixels
+/// in `arena`.
 fn infer<P: Platform>(
     bytes: &[u8],
     arena: &mut [u8],
     watch: &mut Watch<'_, P>,
 ) -> Result<Inference, Unusable> {
-    let model = Model::new_checked(bytes).map_err(Unusable::Format)?;
+    let model = Model::reopen(bytes).map_err(Unusable::Format)?;
     let mut engine = Engine::new(model, arena).map_err(Unusable::Engine)?;
-    let start = watch.platform.ticks();
+    let start = watch.begin();
     engine.run(watch);
     let ticks = watch.platform.ticks() - start - watch.ticks;
     let logits = logits_place(&model);

@@ -47,6 +47,9 @@ pub struct Description<'a> {
 pub trait Platform {
     /// Time since the start.
     fn ticks(&mut self) -> u64;
+    /// Called right before a measurement. A board whose clock is coarser than what it counts waits
+    /// here until its clock has just advanced, so that equal work gives equal counts.
+    fn begin_measurement(&mut self) {}
     /// Most bytes of stack that have been in use at once.
     fn stack_used(&self) -> u32;
 }

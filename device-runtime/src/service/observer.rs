@@ -11,6 +11,12 @@ use super::Platform;
 pub(super) enum Wanted<'r> {
     /// The checksum of every output, 4 bytes each, as many as there is room for.
     Digests(&'r mut [u8]),
+    /// The duration of every operation, 4 bytes each, as many as there is room for.
+    Ticks {
+        into: &'r mut [u8],
+        /// When the operation began.
+        since: u64,
+    },
     /// A part of one output.
     Layer {
         layer: usize,
@@ -36,6 +42,18 @@ pub(super) struct Watch<'r, P> {
     pub(super) ticks: u64,
 }
 
+impl<P: Platform> Watch<'_, P> {
+    /// Starts the measurement; returns when.
+    pub(super) fn begin(&mut self) -> u64 {
+        self.platform.begin_measurement();
+        let start = self.platform.ticks();
+        if let Wanted::Ticks { since, .. } = &mut self.wanted {
+            *since = start;
+        }
+        start
+    }
+}
+
 impl<P: Platform> Observer for Watch<'_, P> {
     fn observe(
         &mut self,
@@ -51,6 +69,16 @@ impl<P: Platform> Observer for Watch<'_, P> {
                     *place = output.digest().to_le_bytes();
                     self.ticks += self.platform.ticks() - start;
                 }
+                ControlFlow::Continue(())
+            }
+            Wanted::Ticks { into, since } => {
+                let now = self.platform.ticks();
+                let ticks = u32::try_from(now - *since).unwrap_or(u32::MAX);
+                let (places, _) = into.as_chunks_mut::<4>();
+                if let Some(place) = places.get_mut(index) {
+                    *place = ticks.to_le_bytes();
+                }
+                *since = now;
                 ControlFlow::Continue(())
             }
             Wanted::Layer {

@@ -156,7 +156,7 @@ impl Client {
     /// # Errors
     /// If the board refuses or does not answer.
     pub fn infer(&mut self, pixels: &[u8]) -> Result<Inference, Error> {
-        self.infer_with(pixels, false)
+        self.run(pixels, &Request::Run { digests: false })
     }
 
     /// Like [`infer`](Self::infer), and returns the checksum of every operation's output as well.
@@ -164,10 +164,9 @@ impl Client {
     /// # Errors
     /// If the board refuses or does not answer.
     pub fn infer_with_digests(&mut self, pixels: &[u8]) -> Result<(Inference, Vec<u32>), Error> {
-        let inference = self.infer_with(pixels, true)?;
-        let operations = self.greeting.model.map_or(0, |model| model.operations);
+        let inference = self.run(pixels, &Request::Run { digests: true })?;
         let mut digests: Vec<u32> = Vec::new();
-        while digests.len() < operations.into() {
+        while digests.len() < self.operations() {
             let first = digests.len() as u16;
             let request = Request::LayerDigests { first };
             let words = self.words("layer checksums", &request, |reply| match reply {
@@ -179,16 +178,41 @@ impl Client {
         Ok((inference, digests))
     }
 
-    fn infer_with(&mut self, pixels: &[u8], digests: bool) -> Result<Inference, Error> {
+    /// Like [`infer`](Self::infer), and returns the duration of every operation as well.
+    ///
+    /// # Errors
+    /// If the board refuses or does not answer.
+    pub fn measure(&mut self, pixels: &[u8]) -> Result<(Inference, Vec<u32>), Error> {
+        let inference = self.run(pixels, &Request::Measure)?;
+        let mut ticks: Vec<u32> = Vec::new();
+        while ticks.len() < self.operations() {
+            let first = ticks.len() as u16;
+            let request = Request::LayerTicks { first };
+            let words = self.words("layer durations", &request, |reply| match reply {
+                Reply::LayerTicks { ticks } => Some(ticks.to_vec()),
+                _ => None,
+            })?;
+            ticks.extend(words.iter().map(|&word| u32::from_le_bytes(word)));
+        }
+        Ok((inference, ticks))
+    }
+
+    /// Number of operations of the board's model.
+    fn operations(&self) -> usize {
+        self.greeting
+            .model
+            .map_or(0, |model| model.operations.into())
+    }
+
+    fn run(&mut self, pixels: &[u8], request: &Request<'_>) -> Result<Inference, Error> {
         self.send_pixels(pixels)?;
         let long = self.line.settings.long_timeout;
-        let request = Request::Run { digests };
-        let (ticks, first) =
-            self.line
-                .ask("an inference", &request, long, |reply| match reply {
-                    Reply::Ran { ticks, logits } => Some((ticks, logits.to_vec())),
-                    _ => None,
-                })?;
+        let (ticks, first) = self
+            .line
+            .ask("an inference", request, long, |reply| match reply {
+                Reply::Ran { ticks, logits } => Some((ticks, logits.to_vec())),
+                _ => None,
+            })?;
         let classes = self.greeting.model.map_or(0, |model| model.classes);
         let mut logits: Vec<i32> = as_words(&first).map(i32::from_le_bytes).collect();
         while logits.len() < classes.into() {

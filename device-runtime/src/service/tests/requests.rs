@@ -111,6 +111,30 @@ fn an_inference_gives_logits_checksums_and_layers() {
 }
 
 #[test]
+fn a_measurement_times_every_operation() {
+    let mut flash = flash_with(&tiny_model(5, 0));
+    let requests = [
+        INPUT,
+        Request::Measure,
+        Request::LayerTicks { first: 0 },
+        Request::LayerTicks { first: 1 },
+        Request::LayerDigests { first: 0 },
+    ];
+    converse(&mut flash, 2, &requests, |index, reply| match index {
+        // The clock advances by 10 per reading: one before the first and one after each operation,
+        // and one at the end.
+        1 => assert!(matches!(reply, Reply::Ran { ticks: 30, .. }), "{reply:?}"),
+        2 | 3 => {
+            let ticks = [10u32.to_le_bytes(); 2];
+            let ticks = ticks[index - 2..].as_flattened();
+            assert_eq!(reply, Reply::LayerTicks { ticks });
+        }
+        4 => assert_eq!(reply, Reply::Refused(Refusal::NoResult)),
+        _ => assert_eq!(reply, Reply::Done),
+    });
+}
+
+#[test]
 fn pixels_are_used_up() {
     let run = Request::Run { digests: false };
     let incomplete = refused(Refusal::Incomplete {
@@ -128,7 +152,7 @@ fn requests_out_of_place_are_refused() {
         (&[Request::Logits { first: 0 }], Refusal::NoResult),
         (
             &[INPUT, run, Request::LayerDigests { first: 0 }],
-            Refusal::Index { index: 0, count: 0 },
+            Refusal::NoResult,
         ),
         (
             &[INPUT, run, Request::Logits { first: 2 }],
