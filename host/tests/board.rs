@@ -58,7 +58,7 @@ fn the_service_says_what_it_is_and_takes_a_model() {
         (greeting.board.as_str(), greeting.model),
         ("in-process", None)
     );
-    assert_eq!(greeting.arena_bytes, board().limits.arena_bytes);
+    assert_eq!(greeting.arena_bytes, board().memory.arena.bytes);
     let model = tiny_model(3, 1);
     let mut arrived = Vec::new();
     let info = client
@@ -158,7 +158,7 @@ impl<T: Transport> Transport for Counting<T> {
 #[test]
 fn a_model_that_does_not_fit_is_refused_before_anything_is_sent() {
     let mut small_arena = board();
-    small_arena.limits.arena_bytes = 24;
+    small_arena.memory.arena.bytes = 24;
     let mut small_flash = board();
     small_flash.memory.models.bytes = 1;
     small_flash.limits.slots = 8;

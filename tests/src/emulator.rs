@@ -1,8 +1,9 @@
 //! Emulated boards for tests.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use lowbit_host::board::transport::QemuProcess;
 use lowbit_host::board::{BoardSpec, Client, Registry, Settings};
@@ -72,15 +73,21 @@ impl Emulator {
     }
 }
 
-/// Builds the firmware, once per process.
+/// Builds the firmware of a board, once per process.
 fn build_firmware(board: &str) -> Result<PathBuf, String> {
-    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    BUILT.get_or_init(|| run_build(board)).clone()
+    static BUILT: Mutex<BTreeMap<String, Result<PathBuf, String>>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    let firmware = built.entry(board.to_owned());
+    firmware.or_insert_with(|| run_build(&[board])).clone()
 }
 
-fn run_build(board: &str) -> Result<PathBuf, String> {
+/// Runs `scripts/build-firmware`; returns the path of the firmware.
+///
+/// # Errors
+/// The script's words if it fails.
+pub fn run_build(arguments: &[&str]) -> Result<PathBuf, String> {
     let script = crate::repository().join("scripts/build-firmware");
-    let output = Command::new(script).arg(board).output();
+    let output = Command::new(script).args(arguments).output();
     let output = output.map_err(|error| format!("cannot build the firmware: {error}"))?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);

@@ -1,6 +1,8 @@
 //! What the end-to-end tests share: the real binary, the data sets, and a place for results.
 
+mod cifar_network;
 mod emulator;
+mod network_builder;
 mod random_checkpoint;
 mod random_network;
 
@@ -9,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-pub use emulator::Emulator;
+pub use cifar_network::quantized_resnet20;
+pub use emulator::{Emulator, run_build};
+pub use network_builder::{NetworkBuilder, Shape};
 pub use random_checkpoint::random_checkpoint;
 pub use random_network::{noise, noise_images, random_network};
 

@@ -10,6 +10,9 @@ use semihosting::fs::File;
 use semihosting::io::{Read, Seek, SeekFrom, Write};
 
 const ERASED: u8 = 0xff;
+const BLOCK_BYTES: usize = 1024;
+/// Constant, as a small board has no room for it in its memory.
+static ERASED_BLOCK: [u8; BLOCK_BYTES] = [ERASED; BLOCK_BYTES];
 
 /// Why an access failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,43 +40,57 @@ impl From<NorFlashErrorKind> for Error {
     }
 }
 
-/// NOR flash in memory. Every change is written to the file at once, so that the emulator may be
-/// killed at any moment, like a board that loses its power.
+/// NOR flash in memory, mirrored in a file.
+///
+/// Every change is written to the file first and read from there into the memory. That way the
+/// emulator may be killed at any moment, like a board that loses its power, and the memory may be
+/// one that only the emulator can write, like the ROM of a microcontroller.
 #[derive(Debug)]
 pub struct EmulatedFlash {
     memory: &'static mut [u8],
-    file: Option<File>,
+    file: File,
 }
 
 impl EmulatedFlash {
     /// Fills `memory` from the file at `path` in the emulator's working directory; what the file
-    /// lacks is erased, and added to it. Without such a file the flash forgets its content.
+    /// lacks is erased. Without such a file there will be one.
     ///
     /// # Errors
-    /// If the file cannot be read or written.
+    /// If the file cannot be made, read or written.
     pub fn open(memory: &'static mut [u8], path: &CStr) -> Result<Self, Error> {
-        memory.fill(ERASED);
-        let file = File::options().read(true).write(true).open(path);
+        let mut options = File::options();
+        let file = options.read(true).write(true).open(path);
+        let file = file.or_else(|_| File::create(path).and_then(|_| options.open(path)));
         let mut flash = Self {
             memory,
-            file: file.ok(),
+            file: file.map_err(|_| Error::File)?,
         };
-        if let Some(file) = &mut flash.file {
-            let read = read_all(file, flash.memory)?;
-            let missing = flash.memory.len() - read;
-            flash.mirror(read as u32, missing)?;
-        }
+        let read = read_all(&mut flash.file, flash.memory)?;
+        flash.clear(read, flash.memory.len())?;
         Ok(flash)
     }
 
-    fn mirror(&mut self, offset: u32, length: usize) -> Result<(), Error> {
-        let Some(file) = &mut self.file else {
-            return Ok(());
-        };
-        let content = &self.memory[offset as usize..][..length];
-        file.seek(SeekFrom::Start(offset.into()))
-            .and_then(|_| file.write_all(content))
-            .map_err(|_| Error::File)
+    /// Puts `bytes` at `offset`.
+    fn put(&mut self, offset: usize, bytes: &[u8]) -> Result<(), Error> {
+        let place = SeekFrom::Start(offset as u64);
+        let memory = &mut self.memory[offset..][..bytes.len()];
+        let file = &mut self.file;
+        let copied = file
+            .seek(place)
+            .and_then(|_| file.write_all(bytes))
+            .and_then(|()| file.seek(place));
+        copied.map_err(|_| Error::File)?;
+        match read_all(file, memory)? == bytes.len() {
+            true => Ok(()),
+            false => Err(Error::File),
+        }
+    }
+
+    fn clear(&mut self, from: usize, to: usize) -> Result<(), Error> {
+        for start in (from..to).step_by(BLOCK_BYTES) {
+            self.put(start, &ERASED_BLOCK[..BLOCK_BYTES.min(to - start)])?;
+        }
+        Ok(())
     }
 }
 
@@ -111,22 +128,20 @@ impl ReadNorFlash for EmulatedFlash {
 
 impl NorFlash for EmulatedFlash {
     const WRITE_SIZE: usize = 8;
-    const ERASE_SIZE: usize = 4096;
+    const ERASE_SIZE: usize = BLOCK_BYTES;
 
     fn erase(&mut self, from: u32, to: u32) -> Result<(), Error> {
         check_erase(self, from, to)?;
-        self.memory[from as usize..to as usize].fill(ERASED);
-        self.mirror(from, (to - from) as usize)
+        self.clear(from as usize, to as usize)
     }
 
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Error> {
         check_write(self, offset, bytes.len())?;
-        let place = &mut self.memory[offset as usize..][..bytes.len()];
+        let place = &self.memory[offset as usize..][..bytes.len()];
         if place.iter().any(|&byte| byte != ERASED) {
             return Err(Error::NotErased);
         }
-        place.copy_from_slice(bytes);
-        self.mirror(offset, bytes.len())
+        self.put(offset as usize, bytes)
     }
 }
 

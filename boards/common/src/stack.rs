@@ -3,7 +3,7 @@
 use crate::linker;
 
 /// What start-up code fills the stack with (cortex-m-rt's `paint-stack`).
-const PAINT: u32 = 0xcccc_cccc;
+pub(crate) const PAINT: u32 = 0xcccc_cccc;
 
 /// Bytes reserved for the stack.
 #[must_use]

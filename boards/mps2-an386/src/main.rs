@@ -3,66 +3,33 @@
 #![no_main]
 #![expect(unsafe_code, reason = "peripherals are fixed addresses")]
 
-use cortex_m::singleton;
-use lowbit_board_common::cmsdk::{Interrupt, Timer, Uart};
-use lowbit_board_common::emulated_flash::EmulatedFlash;
-use lowbit_board_common::{linker, stack};
+use lowbit_board_common::arch::{Instructions, Interrupt, entry};
+use lowbit_board_common::firmware::{self, ConstStaticCell, Identity, Workspace};
+use lowbit_board_common::serial::{Cmsdk, Serial};
 use lowbit_runtime::format::MAX_OPERATIONS;
-use lowbit_runtime::protocol::{FRAME_BYTES, TickUnit};
-use lowbit_runtime::service::{self, Board, Buffers, Description, Platform};
+use lowbit_runtime::protocol::FRAME_BYTES;
 
 const UART0: usize = 0x4000_4000;
-const UART0_RECEIVE: Interrupt = Interrupt(0);
-const UART0_DIVIDER: u32 = 16;
-const TIMER0: usize = 0x4000_0000;
-/// With `-icount shift=0` an instruction takes 1 ns; the timer ticks at 25 MHz.
-const INSTRUCTIONS_PER_TICK: u64 = 40;
+const UART0_RECEIVE: u16 = 0;
+/// An instruction takes 1 ns; the core's timer ticks at 25 MHz.
+const INSTRUCTIONS_PER_TWO_TICKS: u32 = 80;
 
-const ARENA_BYTES: usize = 256 * 1024;
+static WORKSPACE: ConstStaticCell<Workspace<FRAME_BYTES, { 4 * MAX_OPERATIONS as usize }>> =
+    Workspace::new();
 
-#[repr(align(8))]
-struct Aligned<const N: usize>([u8; N]);
-
-struct Emulated {
-    timer: Timer,
-}
-
-impl Platform for Emulated {
-    fn ticks(&mut self) -> u64 {
-        self.timer.ticks() * INSTRUCTIONS_PER_TICK
-    }
-
-    fn stack_used(&self) -> u32 {
-        stack::used()
-    }
-}
-
-#[cortex_m_rt::entry]
+#[entry]
 fn main() -> ! {
-    let memory = linker::take_models_memory().expect("taken once");
-    let flash = EmulatedFlash::open(memory, c"mps2-an386.flash").expect("readable flash file");
     // SAFETY: the board has its first UART here, and nothing else uses it.
-    let link = unsafe { Uart::new(UART0, UART0_DIVIDER, UART0_RECEIVE) };
-    // SAFETY: the board has its first timer here, and nothing else uses it.
-    let timer = unsafe { Timer::new(TIMER0) };
-    let arena = singleton!(: Aligned<ARENA_BYTES> = Aligned([0; ARENA_BYTES])).expect("once");
-    let results = singleton!(: [u8; 4 * MAX_OPERATIONS as usize] = [0; _]).expect("once");
-    let buffers = singleton!(: Buffers<FRAME_BYTES> = Buffers::new()).expect("once");
-    let board = Board {
-        description: Description {
-            name: "mps2-an386",
-            core: "cortex-m4f",
-            tick: TickUnit::Instructions,
-            stack_bytes: stack::reserved(),
-            slots: 2,
-        },
-        link,
-        flash,
-        platform: Emulated { timer },
-        arena: &mut arena.0,
-        results,
-        buffers,
+    let port = unsafe { Cmsdk::new(UART0) };
+    let interrupt = Interrupt::new(UART0_RECEIVE);
+    // SAFETY: nothing else uses the core's timer.
+    let instructions = unsafe { Instructions::new(INSTRUCTIONS_PER_TWO_TICKS) };
+    let identity = Identity {
+        name: "mps2-an386",
+        core: "cortex-m4f",
+        slots: 2,
+        flash: c"mps2-an386.flash",
     };
-    let Ok(()) = service::run(board);
-    unreachable!("the UART never closes")
+    let link = Serial::new(port, interrupt);
+    firmware::serve(identity, link, instructions, WORKSPACE.take())
 }

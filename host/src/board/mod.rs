@@ -3,9 +3,11 @@
 //!
 //! ```text
 //!  registry ──▶ BoardSpec ──firmware, transport──▶ Client ──flash──▶ model on the board
-//!                                                    └────verify──▶ Verdict
+//!                                                    ├────verify──▶ Verdict
+//!                                                    └─────bench──▶ Measurement
 //! ```
 
+mod bench;
 mod client;
 mod error;
 mod firmware;
@@ -14,6 +16,7 @@ mod registry;
 pub mod transport;
 mod verify;
 
+pub use bench::{Layer, Measurement, bench};
 pub use client::{Client, Greeting, Inference, Settings};
 pub use error::{Error, ModelPart};
 pub use firmware::{FIRMWARE_DIRECTORY_VARIABLE, FirmwareError, find as find_firmware};

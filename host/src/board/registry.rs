@@ -43,6 +43,8 @@ pub struct Memory {
     pub stack: Region,
     /// All other data.
     pub data: Region,
+    /// What a model computes in.
+    pub arena: Region,
 }
 
 /// A part of the address space.
@@ -59,8 +61,6 @@ pub struct Region {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Bytes of arena.
-    pub arena_bytes: u32,
     /// Number of slots that [`Memory::models`] is divided into.
     pub slots: u8,
 }
@@ -265,6 +265,7 @@ mod tests {
                 ("MODELS", memory.models),
                 ("STACK", memory.stack),
                 ("RAM", memory.data),
+                ("ARENA", memory.arena),
             ];
             for (name, region) in regions {
                 let Region { origin, bytes } = region;

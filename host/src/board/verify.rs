@@ -188,7 +188,8 @@ fn top1(logits: &[i32]) -> usize {
     best.map_or(0, |(class, _)| class)
 }
 
-fn check_model(client: &Client, model: &Model<'_>) -> Result<(), Error> {
+/// The board has to have `model`.
+pub(super) fn check_model(client: &Client, model: &Model<'_>) -> Result<(), Error> {
     let found = client.greeting().model.map(|info| info.identity);
     if found == Some(*model.identity()) {
         return Ok(());

@@ -46,7 +46,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
         name: board.name.clone(),
         description: board.description.clone(),
         core: board.core.clone(),
-        arena_bytes: board.limits.arena_bytes,
+        arena_bytes: board.memory.arena.bytes,
         model_bytes: board.memory.models.bytes / u32::from(board.limits.slots.max(1)),
         emulated: board.qemu.is_some(),
         firmware: arguments

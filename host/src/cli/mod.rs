@@ -3,6 +3,7 @@
 mod failure;
 mod output;
 
+mod bench;
 mod boards;
 mod demo;
 mod direct;
@@ -74,6 +75,8 @@ enum Command {
     Eval(eval::Arguments),
     /// List the networks that are known by name
     Networks(networks::Arguments),
+    /// Measure a packed model on a board, layer by layer
+    Bench(bench::Arguments),
     /// List the boards that are known
     Boards(boards::Arguments),
     /// Write a packed model to a board
@@ -120,6 +123,7 @@ fn run(context: &Context, command: Command) -> Result<Outcome, Failure> {
         Command::Inspect(arguments) => inspect::run(context, &arguments),
         Command::Eval(arguments) => eval::run(context, &arguments),
         Command::Networks(arguments) => networks::run(context, &arguments),
+        Command::Bench(arguments) => bench::run(context, &arguments),
         Command::Boards(arguments) => boards::run(context, &arguments),
         Command::Flash(arguments) => flash::run(context, &arguments),
         Command::Verify(arguments) => verify::run(context, &arguments),

@@ -108,7 +108,8 @@ impl<'a> IntegerNetwork<'a> {
         Ok(())
     }
 
-    fn check_pixels(&self, pixels: &[u8]) -> Result<(), Error> {
+    /// Whether `pixels` is one image.
+    pub(crate) fn check_pixels(&self, pixels: &[u8]) -> Result<(), Error> {
         let (expected, found) = (self.model.pixel_bytes(), pixels.len());
         if expected != found {
             return Err(Error::Pixels { expected, found });

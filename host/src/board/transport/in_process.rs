@@ -31,7 +31,7 @@ impl InProcess {
     pub fn start(board: &BoardSpec) -> Self {
         let (requests, to_board) = channel();
         let (from_board, replies) = channel();
-        let arena_bytes = board.limits.arena_bytes as usize;
+        let arena_bytes = board.memory.arena.bytes as usize;
         let models_bytes = board.memory.models.bytes as usize;
         let slots = board.limits.slots;
         thread::spawn(move || {

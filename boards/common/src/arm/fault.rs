@@ -18,7 +18,7 @@ unsafe extern "C" fn HardFault() -> ! {
         "mrs r0, msp",
         "ldr r1, =_stack_start",
         "msr msp, r1",
-        "b {report}",
+        "bl {report}",
         report = sym report,
     )
 }

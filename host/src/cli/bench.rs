@@ -1,0 +1,106 @@
+//! `lowbit bench`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use lowbit_host::board::{self, Layer, Measurement};
+use lowbit_host::integer::IntegerNetwork;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha12Rng;
+
+use super::Context;
+use super::failure::{Failure, Outcome};
+use super::link::{LinkArguments, explain};
+use super::output::{columns, grouped, table};
+use super::{flash, model};
+
+const EXAMPLES: &str = "\
+Examples:
+  lowbit bench --board mps2-an386 model.lowbit
+  lowbit bench --board lm3s6965evb model.lowbit --json
+
+Writes the model to the board if it is not there, and measures one inference on noise. An emulated
+board counts instructions, which are not cycles; its counts repeat exactly.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    link: LinkArguments,
+    /// A packed file
+    model: PathBuf,
+}
+
+pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
+    let packed = model::read_packed(&arguments.model)?;
+    let mut client = arguments.link.connect(context)?;
+    flash::write(context.output, &mut client, &packed)?;
+    let pixels = noise(IntegerNetwork::new(&packed)?.model().pixel_bytes());
+    let measurement = board::bench(&mut client, &packed, &pixels).map_err(explain)?;
+    context.output.result(&measurement, || text(&measurement))?;
+    Ok(Outcome::Done)
+}
+
+/// The same pixels every time.
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut generator = ChaCha12Rng::seed_from_u64(0);
+    (0..bytes).map(|_| generator.random()).collect()
+}
+
+/// The count that the board makes, and what it counts.
+fn count(measurement: &Measurement) -> (&'static str, fn(&Layer) -> Option<u64>, u64) {
+    if let Some(cycles) = measurement.cycles {
+        return ("cycles", |layer| layer.cycles, cycles);
+    }
+    if let Some(nanoseconds) = measurement.nanoseconds {
+        return ("ns", |layer| layer.nanoseconds, nanoseconds);
+    }
+    let instructions = measurement.instructions.unwrap_or_default();
+    ("instructions", |layer| layer.instructions, instructions)
+}
+
+fn text(measurement: &Measurement) -> String {
+    let (unit, of_layer, total) = count(measurement);
+    let rows = measurement.layers.iter().map(|layer| {
+        let count = of_layer(layer).unwrap_or_default();
+        vec![
+            layer.name.clone(),
+            layer.op.clone(),
+            grouped(layer.macs),
+            grouped(count),
+            per_mac(count, layer.macs),
+        ]
+    });
+    let rows = rows.collect::<Vec<_>>();
+    let mut facts = vec![
+        (
+            "board",
+            format!("{} ({})", measurement.board, measurement.core),
+        ),
+        (unit, grouped(total)),
+        ("MACs", grouped(measurement.macs)),
+        ("per MAC", per_mac(total, measurement.macs)),
+        (
+            "file",
+            format!("{} bytes", grouped(measurement.model_bytes as u64)),
+        ),
+        (
+            "arena",
+            format!("{} bytes", grouped(measurement.arena_bytes.into())),
+        ),
+    ];
+    facts.extend(
+        measurement
+            .stack_bytes
+            .map(|bytes| ("stack", format!("{} bytes", grouped(bytes.into())))),
+    );
+    let header = ["layer", "op", "MACs", unit, "per MAC"];
+    format!("{}\n{}", columns(&header, &rows), table(&facts))
+}
+
+fn per_mac(count: u64, macs: u64) -> String {
+    match macs {
+        0 => "-".to_owned(),
+        macs => format!("{:.3}", count as f64 / macs as f64),
+    }
+}
