@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use lowbit_host::summary::{self, Layer};
+use lowbit_host::report::write_memory;
+use lowbit_host::summary::{self, Content, Layer, MemoryPlan};
 use lowbit_runtime::format::Model;
 use serde::Serialize;
 
@@ -15,6 +16,7 @@ use super::output::{columns, grouped, table};
 const EXAMPLES: &str = "\
 Examples:
   lowbit inspect model.lowbit
+  lowbit inspect model.lowbit --plot memory.svg
   lowbit inspect model.lowbit --json";
 
 #[derive(Debug, Args)]
@@ -22,6 +24,9 @@ Examples:
 pub(crate) struct Arguments {
     /// A packed file
     model: PathBuf,
+    /// Draw which bytes of the arena hold what, operation by operation
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
 
 #[derive(Debug, Serialize)]
@@ -35,6 +40,7 @@ struct Report {
     arena_bytes: u32,
     golden_images: u16,
     layers: Vec<Layer>,
+    memory: MemoryPlan,
 }
 
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
@@ -52,7 +58,11 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
         arena_bytes: header.arena_bytes,
         golden_images: header.golden.images,
         layers,
+        memory: summary::memory(&model),
     };
+    if let Some(path) = &arguments.plot {
+        write_memory(path, &report.memory)?;
+    }
     context.output.result(&report, || text(&report))?;
     Ok(Outcome::Done)
 }
@@ -72,6 +82,7 @@ fn text(report: &Report) -> String {
             "arena",
             format!("{} bytes", grouped(report.arena_bytes.into())),
         ),
+        ("peak", peak(&report.memory)),
     ]);
     let bits = |bits: Option<u8>| bits.map_or_else(|| "-".to_owned(), |bits| bits.to_string());
     let rows = report.layers.iter().map(|layer| {
@@ -101,6 +112,24 @@ fn text(report: &Report) -> String {
         "scratch B",
     ];
     format!("{head}\n{}", columns(&header, &rows.collect::<Vec<_>>()))
+}
+
+/// What needs most memory at once, and what that consists of.
+fn peak(memory: &MemoryPlan) -> String {
+    let parts = memory.peak_blocks().into_iter().map(|block| {
+        let bytes = grouped(block.bytes);
+        match block.content {
+            Content::Scratch => format!("{bytes} scratch"),
+            Content::Pixels => format!("{bytes} pixels"),
+            Content::Tensor => format!("{bytes} `{}`", block.layer),
+        }
+    });
+    format!(
+        "{} bytes in `{}`: {}",
+        grouped(memory.peak_bytes),
+        memory.peak_layer,
+        parts.collect::<Vec<_>>().join(", ")
+    )
 }
 
 fn size([height, width, channels]: [u16; 3]) -> String {

@@ -1,15 +1,17 @@
-//! Pictures of a run: samples as PNG, curves as SVG, and all of it as one page.
+//! Pictures: samples as PNG, curves and the plan of a model's memory as SVG, and a run as one page.
 
 mod curves;
 mod entropies;
 mod grid;
 mod layers;
+mod memory;
 mod page;
 
 pub use curves::{Curve, Panel, write_curves};
 pub use entropies::EntropyColumn;
 pub use grid::{Grid, write_grid};
 pub use layers::{LayerWeights, activation_ranges, layer_weights};
+pub use memory::write_memory;
 pub use page::{Figure, Section, write_page};
 
 use std::path::PathBuf;

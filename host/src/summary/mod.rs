@@ -1,6 +1,10 @@
-//! What a packed model consists of, layer by layer.
+//! What a packed model consists of, layer by layer, and what it needs of the memory.
+
+mod memory;
 
 use lowbit_runtime::format::{Convolution, Kind, Model, Operation, Residual, Storage, TensorSpec};
+
+pub use memory::{Block, Content, MemoryPlan, memory};
 
 /// One operation of a packed model.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
