@@ -2,6 +2,7 @@
 //!
 //! | file | subject |
 //! | --- | --- |
+//! | `dead_channels` | channels that are always 0, left out |
 //! | `pattern` | which nodes one operation computes |
 //! | `weights` | codes in the board's order, packed |
 //! | `affine`, `requantize` | BatchNorm, bias and scales as gains and offsets, and those as integers |
@@ -11,6 +12,7 @@
 
 mod affine;
 mod arena;
+mod dead_channels;
 mod error;
 mod input_table;
 mod operations;
@@ -35,6 +37,8 @@ pub struct Options {
     /// the arena has room anyway. More are faster, as weights are unpacked less often, and need
     /// more scratch.
     pub tile_rows: u16,
+    /// Whether channels that are 0 for every input are left out. The logits stay the same.
+    pub remove_dead_channels: bool,
 }
 
 impl Default for Options {
@@ -42,6 +46,7 @@ impl Default for Options {
         Self {
             input_bits: 8,
             tile_rows: 4,
+            remove_dead_channels: true,
         }
     }
 }
@@ -54,6 +59,13 @@ pub fn lower(network: &QuantizedGraph, options: &Options) -> Result<Program, Err
     if !(2..=16).contains(&options.input_bits) {
         return Err(Error::InputBits(options.input_bits));
     }
+    let reduced;
+    let network = if options.remove_dead_channels {
+        reduced = dead_channels::remove(network)?;
+        &reduced
+    } else {
+        network
+    };
     let layers = pattern::layers(network)?;
     let operations = operations::build(network, &layers, options)?;
     placement::place(network, operations, options)

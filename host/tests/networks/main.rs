@@ -3,6 +3,7 @@
 
 mod agreement;
 mod compared;
+mod dead_channels;
 mod files;
 mod float;
 mod operators;
