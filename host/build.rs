@@ -6,7 +6,9 @@ use std::{env, error::Error, fs};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let boards = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../boards");
-    println!("cargo::rerun-if-changed={}", boards.display());
+    // A new board is a new member there. The folder itself also holds what cargo builds.
+    let members = boards.join("Cargo.toml");
+    println!("cargo::rerun-if-changed={}", members.display());
     let mut files = Vec::new();
     for entry in fs::read_dir(&boards)? {
         let file = entry?.path().join("board.toml");
