@@ -47,20 +47,43 @@ fn noise(bytes: usize) -> Vec<u8> {
     (0..bytes).map(|_| generator.random()).collect()
 }
 
-/// The count that the board makes, and what it counts.
-fn count(measurement: &Measurement) -> (&'static str, fn(&Layer) -> Option<u64>, u64) {
-    if let Some(cycles) = measurement.cycles {
-        return ("cycles", |layer| layer.cycles, cycles);
+/// What the board counts.
+struct Count {
+    unit: &'static str,
+    of_layer: fn(&Layer) -> Option<u64>,
+    total: u64,
+}
+
+impl Count {
+    fn of(measurement: &Measurement) -> Self {
+        if let Some(total) = measurement.cycles {
+            return Self {
+                unit: "cycles",
+                of_layer: |layer| layer.cycles,
+                total,
+            };
+        }
+        if let Some(total) = measurement.nanoseconds {
+            return Self {
+                unit: "ns",
+                of_layer: |layer| layer.nanoseconds,
+                total,
+            };
+        }
+        Self {
+            unit: "instructions",
+            of_layer: |layer| layer.instructions,
+            total: measurement.instructions.unwrap_or_default(),
+        }
     }
-    if let Some(nanoseconds) = measurement.nanoseconds {
-        return ("ns", |layer| layer.nanoseconds, nanoseconds);
-    }
-    let instructions = measurement.instructions.unwrap_or_default();
-    ("instructions", |layer| layer.instructions, instructions)
 }
 
 fn text(measurement: &Measurement) -> String {
-    let (unit, of_layer, total) = count(measurement);
+    let Count {
+        unit,
+        of_layer,
+        total,
+    } = Count::of(measurement);
     let rows = measurement.layers.iter().map(|layer| {
         let count = of_layer(layer).unwrap_or_default();
         vec![
