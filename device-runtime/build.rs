@@ -4,7 +4,9 @@ use std::env;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rustc-check-cfg=cfg(lowbit_cortex_m_dsp, lowbit_x86_64_detect)");
+    println!(
+        "cargo::rustc-check-cfg=cfg(lowbit_cortex_m_dsp, lowbit_armv8m, lowbit_x86_64_detect)"
+    );
     let target = env::var("TARGET").unwrap_or_default();
     let features = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
     // Every Armv7E-M core has the DSP instructions; newer ones say so.
@@ -12,6 +14,9 @@ fn main() {
     let dsp = features.split(',').any(|feature| feature == "dsp");
     if thumb && (target.starts_with("thumbv7em") || dsp) {
         println!("cargo::rustc-cfg=lowbit_cortex_m_dsp");
+    }
+    if target.starts_with("thumbv8m") {
+        println!("cargo::rustc-cfg=lowbit_armv8m");
     }
     // Asking the processor what it can do takes `std`.
     let x86_64 = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");

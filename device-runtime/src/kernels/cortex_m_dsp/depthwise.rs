@@ -68,6 +68,7 @@ struct Job {
 #[unsafe(naked)]
 unsafe extern "C" fn run(values: *const i16, pitch: usize, sums: *mut i32, job: &Job) {
     naked_asm!(
+        core_with_dsp!(),
         "push {{r4-r11, lr}}",
         "ldr r4, [r3, #32]",
         "push {{r3, r4}}",
@@ -161,6 +162,7 @@ struct Copy {
 #[unsafe(naked)]
 unsafe extern "C" fn copy_rows(codes: *const u8, values: *mut i16, copy: &Copy) {
     naked_asm!(
+        core_with_dsp!(),
         "push {{r4-r8, lr}}",
         "ldm r2, {{r3, r4, r5, r6, r7, r8}}",
         "2:",

@@ -93,6 +93,7 @@ unsafe extern "C" fn product(
     sums: *mut i32,
 ) {
     naked_asm!(
+        core_with_dsp!(),
         "push {{r3-r11, lr}}",
         "adr r7, 2f",
         "adds r7, #1",

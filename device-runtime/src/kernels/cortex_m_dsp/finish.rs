@@ -115,6 +115,7 @@ macro_rules! finish {
                 patch_sums: &[i32; WIDTH],
             ) {
                 naked_asm!(
+                    core_with_dsp!(),
                     "push {{r4-r11, lr}}",
                     "mov r9, r3",
                     "ldr r3, [sp, #36]",
@@ -218,6 +219,7 @@ unsafe extern "C" fn plane<const BITS: u32>(
     plane: &Plane,
 ) {
     naked_asm!(
+        core_with_dsp!(),
         "push {{r4-r11, lr}}",
         "ldm r0, {{r4, r5, r6, r7, r8}}",
         "mov r9, r3",

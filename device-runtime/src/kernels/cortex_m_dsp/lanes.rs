@@ -136,6 +136,7 @@ macro_rules! product {
             sums: *mut i32,
         ) {
             naked_asm!(
+                core_with_dsp!(),
                 "push {{r3-r11, lr}}",
                 "sub sp, #48",
                 "ldm r2, {{r4, r5, r6}}",
@@ -301,6 +302,7 @@ unsafe extern "C" fn pack<const SHIFT: u32>(
     sums: &mut [u32; 2],
 ) {
     naked_asm!(
+        core_with_dsp!(),
         "push {{r3-r11, lr}}",
         "ldm r0, {{r3, r4, r5, r6}}",
         "movs r0, #0",
