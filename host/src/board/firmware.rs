@@ -71,7 +71,8 @@ mod tests {
 
     #[test]
     fn a_missing_firmware_is_answered_with_the_command_that_builds_it() {
-        let mut board = Registry::embedded().expect("parses").boards()[0].clone();
+        let registry = Registry::embedded().expect("parses");
+        let mut board = registry.find("mps2-an386").expect("is there").clone();
         board.package = "no-such-package".into();
         let shown = find(&board, None).expect_err("missing").to_string();
         assert!(
