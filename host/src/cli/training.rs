@@ -293,8 +293,7 @@ fn start(output: Output, plan: &Plan<'_>, out: &Path) -> Result<(RunDirectory, T
 
 /// What to do about a run that failed on the way.
 fn explain(error: Error) -> Failure {
-    let diverged = matches!(&error, Error::Iteration { source, .. }
-        if matches!(**source, Error::NotFinite { .. }));
+    let diverged = error.is_divergence();
     let failure = Failure::from(error);
     if diverged {
         failure.with_outcome(CommandOutcome::No).hint(

@@ -211,6 +211,22 @@ pub enum Error {
     Tensor(#[from] candle_core::Error),
 }
 
+impl Error {
+    /// Whether training has left the finite numbers: in a loss, a weight or a range.
+    #[must_use]
+    pub fn is_divergence(&self) -> bool {
+        match self {
+            Self::NotFinite { .. } | Self::WeightNotFinite { .. } | Self::Range { .. } => true,
+            Self::Iteration { source, .. } => source.is_divergence(),
+            Self::Network(error) => {
+                let hook = error.of_hook().and_then(|error| error.downcast_ref());
+                hook.is_some_and(Self::is_divergence)
+            }
+            _ => false,
+        }
+    }
+}
+
 impl From<FileError> for Error {
     fn from(error: FileError) -> Self {
         Self::Graph(Box::new(error))

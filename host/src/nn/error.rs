@@ -70,6 +70,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// What a hook refused with, if it was one.
+    #[must_use]
+    pub fn of_hook(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
+        match self {
+            Self::Hook(error) => Some(error.as_ref()),
+            Self::Node { source, .. } => source.of_hook(),
+            _ => None,
+        }
+    }
+
     pub(crate) fn shape(
         operator: &'static str,
         expected: impl Into<String>,
