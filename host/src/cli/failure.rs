@@ -70,6 +70,9 @@ impl Display for Failure {
     }
 }
 
+/// How CUDA's libraries say that they got no memory.
+const OUT_OF_MEMORY: [&str; 2] = ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"];
+
 /// Every library error becomes its message and those of its causes. `Failure` itself is no
 /// `std::error::Error`, hence no conflict.
 impl<E: Error> From<E> for Failure {
@@ -85,7 +88,16 @@ impl<E: Error> From<E> for Failure {
             }
             cause = inner.source();
         }
-        Self::new(message)
+        let out_of_memory = OUT_OF_MEMORY.iter().any(|text| message.contains(text));
+        let failure = Self::new(message);
+        if out_of_memory {
+            failure.hint(
+                "the GPU's memory is full: lower --batch, or end what else runs there \
+                 (`nvidia-smi` lists it)",
+            )
+        } else {
+            failure
+        }
     }
 }
 
@@ -96,6 +108,16 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("cannot read `x`")]
     struct Outer(#[source] std::fmt::Error);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("node `conv1`: DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")")]
+    struct NoRoom;
+
+    #[test]
+    fn a_gpu_without_room_says_what_to_do() {
+        let text = Failure::from(NoRoom).to_string();
+        assert!(text.contains("hint:") && text.contains("--batch"), "{text}");
+    }
 
     #[test]
     fn causes_follow_the_message_and_the_hint_comes_last() {

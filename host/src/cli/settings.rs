@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use lowbit_host::dfq::config::{self, Bits, Config, Preset};
+use lowbit_host::dfq::device::DeviceName;
 use lowbit_host::dfq::methods::{Method, Part};
 use lowbit_host::dfq::ranges::RangeChoice;
 use lowbit_host::dfq::stages::Estimate;
@@ -101,6 +102,20 @@ struct Flags {
     #[arg(long, value_name = "N", help_heading = "Settings",
         value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
+    /// Where training runs: cpu, cuda:N or cpu-composed [default: cpu]
+    ///
+    /// cuda:N is an NVIDIA GPU and needs a build with --features cuda; cpu-composed computes on the
+    /// CPU what a GPU would, slowly, to look for faults. A run may go on on another device.
+    #[arg(long, value_name = "DEVICE", help_heading = "Device")]
+    device: Option<DeviceName>,
+    /// Multiply matrices on a GPU with 10 bits of fraction [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", help_heading = "Device")]
+    tf32: Option<bool>,
+    /// Compute G and P on a GPU with 7 bits of fraction; Q stays exact [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", help_heading = "Device")]
+    bf16: Option<bool>,
 
     /// Epochs in all, warm-up included, at least 1 [default: 400]
     #[arg(long, value_name = "N", help_heading = "Schedule")]

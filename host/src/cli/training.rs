@@ -249,7 +249,8 @@ pub(super) fn is_unfinished(out: &Path) -> Result<bool, Failure> {
 
 /// A new run, or the one that was interrupted in the same directory.
 fn start(output: Output, plan: &Plan<'_>, out: &Path) -> Result<(RunDirectory, Trainer), Failure> {
-    let trainer = Trainer::new(plan.teacher.clone(), plan.config.clone())?;
+    let placement = plan.config.device.open(plan.config.rounding())?;
+    let trainer = Trainer::new(plan.teacher.clone(), plan.config.clone())?.placed(&placement)?;
     let point = if out.join("config.toml").exists() {
         RunDirectory::open(out)?.0.resume_point()?
     } else {
@@ -263,7 +264,7 @@ fn start(output: Output, plan: &Plan<'_>, out: &Path) -> Result<(RunDirectory, T
     };
     let (directory, config) = RunDirectory::reopen(out)?;
     log::keep_in(out)?;
-    if config != *plan.config || !is_teacher_of(plan.teacher, out)? {
+    if !config.may_go_on_as(plan.config) || !is_teacher_of(plan.teacher, out)? {
         let message = format!(
             "`{}` holds an unfinished run with another network or other settings",
             out.display()

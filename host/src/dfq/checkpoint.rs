@@ -23,6 +23,7 @@ use super::{
     parameter_key,
     refinement::{ImagePool, Refinement},
 };
+use crate::graph::Operators;
 
 impl Trainer {
     /// Everything that the rest of the run depends on, beside the teacher and the settings.
@@ -30,6 +31,9 @@ impl Trainer {
     /// # Errors
     /// If a tensor cannot be made.
     pub fn archive(&self) -> Result<Archive> {
+        if self.placement().operators != Operators::Tuned {
+            return self.on_host()?.archive();
+        }
         let mut archive = Archive::default();
         let generator = self.generator.parameters();
         for ((name, tensor), (first, second)) in generator
@@ -76,11 +80,16 @@ impl Trainer {
         Ok(archive)
     }
 
-    /// Goes on from what [`Trainer::archive`] gave for the same teacher and settings.
+    /// Goes on from what [`Trainer::archive`] gave for the same teacher and settings, wherever that
+    /// was computed.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] names an entry that is missing or has another shape.
     pub fn restore(mut self, archive: &Archive) -> Result<Self> {
+        let placement = self.placement().clone();
+        if placement.operators != Operators::Tuned {
+            return self.on_host()?.restore(archive)?.placed(&placement);
+        }
         let names: Vec<String> = self
             .generator
             .parameters()

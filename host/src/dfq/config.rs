@@ -13,6 +13,7 @@ pub use preset::Preset;
 
 use super::{
     Error, Method, Result,
+    device::{DeviceName, Rounding},
     losses::Balance,
     methods::Part,
     observer::StartCorrection,
@@ -72,6 +73,12 @@ pub struct Config {
     pub gamma: f64,
     /// Temperature of the student's loss.
     pub temperature: f64,
+    /// Where training runs.
+    pub device: DeviceName,
+    /// Multiply matrices on a GPU with 10 bits of fraction.
+    pub tf32: bool,
+    /// Compute generator and teacher on a GPU with 7 bits of fraction.
+    pub bf16: bool,
     /// Batches through every BatchNorm of the student once all else is done, to re-estimate its
     /// statistics; 0 leaves them as they are.
     pub batch_norm_batches: usize,
@@ -125,6 +132,9 @@ impl Default for Config {
             alpha: 1.0,
             gamma: 1.0,
             temperature: 20.0,
+            device: DeviceName::default(),
+            tf32: false,
+            bf16: false,
             batch_norm_batches: 0,
             batch_norm_estimate: Estimate::Running,
             batch_norm_momentum: 0.1,
@@ -139,6 +149,28 @@ impl Default for Config {
 }
 
 impl Config {
+    /// How precisely the device multiplies.
+    #[must_use]
+    pub fn rounding(&self) -> Rounding {
+        Rounding {
+            tf32: self.tf32,
+            bf16: self.bf16,
+        }
+    }
+
+    /// Whether a run with these settings may go on with the others: all are equal but for where it
+    /// is computed.
+    #[must_use]
+    pub fn may_go_on_as(&self, other: &Self) -> bool {
+        let elsewhere = Self {
+            device: other.device,
+            tf32: other.tf32,
+            bf16: other.bf16,
+            ..self.clone()
+        };
+        elsewhere == *other
+    }
+
     /// Checks what the types leave open.
     ///
     /// # Errors
@@ -223,6 +255,7 @@ impl Config {
                 expected: "0 if a refinement follows, which trains the BatchNorms itself",
             });
         }
+        self.device.check(self.rounding())?;
         self.synthesis.check()?;
         if self.method != Method::Adadfq && !self.without.is_empty() {
             return Err(Error::Unused {

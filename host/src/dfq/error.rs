@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Method;
+use super::{Method, device::DeviceName};
 use crate::{
     graph::{FileError, NodeId},
     nn,
@@ -84,6 +84,23 @@ pub enum Error {
         name: &'static str,
         /// What it may be.
         expected: &'static str,
+    },
+    /// A text that names no device.
+    #[error("`{0}` is no device; devices are `cpu`, `cuda:0`, `cuda:1` and so on")]
+    DeviceText(String),
+    /// A GPU asked of a build that knows none.
+    #[error(
+        "`{0}` needs a build for NVIDIA GPUs: `cargo install --path host --features cuda`, with \
+         CUDA's toolkit installed (docs/gpu.md)"
+    )]
+    NoCuda(DeviceName),
+    /// A GPU that cannot be used.
+    #[error("cannot open `{name}`, `nvidia-smi -L` lists what is there: {}", nn::without_backtrace(.cause))]
+    Device {
+        /// What was asked for.
+        name: DeviceName,
+        /// What the driver says.
+        cause: Box<candle_core::Error>,
     },
     /// A weight with a NaN or an infinity.
     #[error(
@@ -207,7 +224,7 @@ pub enum Error {
     #[error(transparent)]
     Graph(Box<FileError>),
     /// A tensor operation failed.
-    #[error("tensor operation: {0}")]
+    #[error("tensor operation: {}", nn::without_backtrace(.0))]
     Tensor(#[from] candle_core::Error),
 }
 

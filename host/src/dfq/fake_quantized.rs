@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use candle_core::{CpuStorage, Storage, Tensor};
 
 use super::{
-    Result,
+    Result, on_device,
     quantizer::{LinearQuantizer, fake_quantize_weight},
 };
 use crate::{
     data::Dataset,
-    graph::{Graph, NodeId, Op, QuantizedGraph},
+    graph::{Graph, NodeId, Op, Operators, Placement, QuantizedGraph},
     nn::{
         self,
         executor::{self, BatchStatistics, Forward, ForwardOptions, Hooks},
@@ -44,6 +44,15 @@ impl FakeQuantized {
         })
     }
 
+    /// The same network elsewhere, in single precision.
+    ///
+    /// # Errors
+    /// If the device has no room for it.
+    pub fn placed(mut self, placement: &Placement) -> Result<Self> {
+        self.graph = self.graph.placed(&placement.in_single_precision())?;
+        Ok(self)
+    }
+
     /// Runs the network on `images`, `[batch, channels, height, width]`, normalised.
     ///
     /// # Errors
@@ -63,7 +72,7 @@ impl FakeQuantized {
             &self.graph,
             images,
             options,
-            &mut self.hook(),
+            &mut *self.hook()?,
         )?)
     }
 
@@ -73,7 +82,12 @@ impl FakeQuantized {
     /// # Errors
     /// If the images do not fit the network.
     pub fn classify(&self, data: &Dataset, progress: impl FnMut(usize)) -> Result<Vec<u16>> {
-        Ok(nn::evaluate(&self.graph, data, &mut self.hook(), progress)?)
+        Ok(nn::evaluate(
+            &self.graph,
+            data,
+            &mut *self.hook()?,
+            progress,
+        )?)
     }
 
     /// The operators, with weights that take the values of codes only.
@@ -81,8 +95,15 @@ impl FakeQuantized {
         &self.graph
     }
 
-    fn hook(&self) -> ActivationHook<'_> {
-        ActivationHook(&self.quantizers)
+    fn hook(&self) -> Result<Box<dyn Hooks + '_>> {
+        let Placement { device, operators } = &self.graph.placement;
+        Ok(match operators {
+            Operators::Tuned => Box::new(ActivationHook(&self.quantizers)),
+            Operators::Composed(_) => {
+                let hook = on_device::FrozenActivations::new(&self.quantizers, device)?;
+                Box::new(hook)
+            }
+        })
     }
 }
 
@@ -108,6 +129,10 @@ pub fn with_quantized_weights(
     bits: &[Option<u8>],
     ranges: &BTreeMap<NodeId, Tensor>,
 ) -> Result<Graph> {
+    let fake_quantize_weight = match graph.placement.operators {
+        Operators::Tuned => fake_quantize_weight,
+        Operators::Composed(_) => on_device::fake_quantize_weight,
+    };
     let mut graph = graph.clone();
     for (index, (node, bits)) in graph.nodes.iter_mut().zip(bits).enumerate() {
         let weight = match &mut node.op {
@@ -223,8 +248,8 @@ mod tests {
                 let quantized = quantized(&golden, golden.network(network, "net."), bits);
                 let network = FakeQuantized::new(&quantized).unwrap();
                 let input = golden.tensor("x");
-                let mut hook = network.hook();
-                let pass = executor::forward(&network.graph, &input, KEEP, &mut hook).unwrap();
+                let mut hook = network.hook().unwrap();
+                let pass = executor::forward(&network.graph, &input, KEEP, &mut *hook).unwrap();
                 let feature = pooled_features(&network.graph, &pass);
                 let logits = flat(network.forward(&input).unwrap().output());
                 for (part, got) in [("logits", logits), ("feature", feature)] {

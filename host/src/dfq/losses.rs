@@ -46,9 +46,8 @@ impl Logits {
     /// # Errors
     /// If the output has another shape or is not `f32`.
     pub fn of(forward: &Forward) -> Result<Self> {
-        let output = forward.output();
-        let values = output.flatten_all()?.to_vec1::<f32>()?;
-        Ok(Self::new(output.dim(1)?, &values))
+        let classes = forward.output().dim(1)?;
+        Ok(Self::new(classes, forward.output_values()?))
     }
 
     /// The same but for one number, moved by `step`.

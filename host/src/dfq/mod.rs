@@ -12,6 +12,7 @@
 
 mod checkpoint;
 pub mod config;
+pub mod device;
 pub mod direct;
 pub mod entropies;
 mod error;
@@ -24,6 +25,7 @@ pub mod losses;
 pub mod methods;
 pub mod objective;
 pub mod observer;
+mod on_device;
 pub mod optimizer;
 pub mod quantizer;
 pub mod random;

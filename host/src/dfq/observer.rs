@@ -38,14 +38,25 @@ impl RangeObserver {
 
     /// Takes in the least and greatest value of a batch and returns the range after it.
     pub fn observe(&mut self, min: f64, max: f64) -> (f64, f64) {
-        self.remaining *= DECAY;
-        self.min = DECAY * self.min + (1.0 - DECAY) * min;
-        self.max = DECAY * self.max + (1.0 - DECAY) * max;
-        if self.correction == StartCorrection::FedBack {
-            self.min /= 1.0 - self.remaining;
-            self.max /= 1.0 - self.remaining;
-        }
+        let update = self.advance();
+        self.min = update.past * self.min + update.batch * min;
+        self.max = update.past * self.max + update.batch * max;
         self.average()
+    }
+
+    /// Counts an update whose ends are computed elsewhere and put in by
+    /// [`RangeObserver::set_ends`].
+    pub(super) fn advance(&mut self) -> Update {
+        self.remaining *= DECAY;
+        let correction = match self.correction {
+            StartCorrection::Textbook => 1.0,
+            StartCorrection::FedBack => 1.0 - self.remaining,
+        };
+        Update {
+            past: DECAY / correction,
+            batch: (1.0 - DECAY) / correction,
+            range: self.range_factor(),
+        }
     }
 
     /// The range, `None` before the first update.
@@ -57,6 +68,17 @@ impl RangeObserver {
     /// Sets the range to stay as it is.
     pub fn freeze(&mut self, min: f64, max: f64) {
         self.set_state([min, max, 0.0]);
+    }
+
+    /// The averages, not corrected.
+    pub(super) fn ends(&self) -> [f64; 2] {
+        [self.min, self.max]
+    }
+
+    /// Sets what [`RangeObserver::ends`] gives.
+    pub(super) fn set_ends(&mut self, [min, max]: [f64; 2]) {
+        self.min = min;
+        self.max = max;
     }
 
     /// Numbers that [`RangeObserver::set_state`] continues from.
@@ -74,14 +96,26 @@ impl RangeObserver {
     }
 
     fn average(&self) -> (f64, f64) {
+        let factor = self.range_factor();
+        (factor * self.min, factor * self.max)
+    }
+
+    /// What the averages are multiplied by to give the range.
+    fn range_factor(&self) -> f64 {
         match self.correction {
-            StartCorrection::Textbook => {
-                let seen = 1.0 - self.remaining;
-                (self.min / seen, self.max / seen)
-            }
-            StartCorrection::FedBack => (self.min, self.max),
+            StartCorrection::Textbook => 1.0 / (1.0 - self.remaining),
+            StartCorrection::FedBack => 1.0,
         }
     }
+}
+
+/// An update of an average: `past` times the average before it and `batch` times the batch's end
+/// make the new one, and that times `range` is the end of the range.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Update {
+    pub(super) past: f64,
+    pub(super) batch: f64,
+    pub(super) range: f64,
 }
 
 #[cfg(test)]

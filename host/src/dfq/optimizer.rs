@@ -4,13 +4,17 @@
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::Result;
+use super::{
+    Result,
+    on_device::{AdamStep, FlatAdam, FlatNesterov},
+};
+use crate::graph::{Operators, Placement};
 
 /// Elements handed to one thread at a time.
 const CHUNK: usize = 1 << 14;
 
 /// Adam with epsilon 1e-8 and no weight decay.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Adam {
     /// Step size.
     pub learning_rate: f64,
@@ -18,12 +22,14 @@ pub struct Adam {
     pub(super) steps: i32,
     pub(super) first: Vec<Vec<f32>>,
     pub(super) second: Vec<Vec<f32>>,
+    /// The moments while they are on a device; those above are out of date then.
+    on_device: Option<FlatAdam>,
 }
 
 impl Adam {
     /// Those of the method's generator.
     const GENERATOR_BETAS: [f64; 2] = [0.5, 0.999];
-    const EPSILON: f32 = 1e-8;
+    pub(super) const EPSILON: f32 = 1e-8;
 
     /// With betas 0.5 and 0.999, for parameters with the given numbers of elements.
     #[must_use]
@@ -45,7 +51,22 @@ impl Adam {
             steps: 0,
             first: zeros.clone(),
             second: zeros,
+            on_device: None,
         }
+    }
+
+    /// The same with its moments where `placement` says.
+    ///
+    /// # Errors
+    /// If they cannot be copied.
+    pub fn placed(mut self, placement: &Placement) -> Result<Self> {
+        if let Some(moments) = self.on_device.take() {
+            [self.first, self.second] = moments.to_slices()?;
+        }
+        if placement.operators != Operators::Tuned {
+            self.on_device = Some(FlatAdam::new(&self, &placement.device)?);
+        }
+        Ok(self)
     }
 
     /// Moves every parameter by one step. Both lists are in the order of the sizes given to
@@ -56,8 +77,17 @@ impl Adam {
     pub fn step(&mut self, parameters: &mut [&mut Tensor], gradients: &[&Tensor]) -> Result<()> {
         self.steps += 1;
         let [beta_1, beta_2] = self.betas;
-        let step_size = (self.learning_rate / (1.0 - beta_1.powi(self.steps))) as f32;
-        let correction = (1.0 - beta_2.powi(self.steps)).sqrt() as f32;
+        let step_size = self.learning_rate / (1.0 - beta_1.powi(self.steps));
+        let correction = (1.0 - beta_2.powi(self.steps)).sqrt();
+        if let Some(moments) = &mut self.on_device {
+            let step = AdamStep {
+                betas: self.betas,
+                step_size,
+                correction,
+            };
+            return moments.step(parameters, gradients, step);
+        }
+        let (step_size, correction) = (step_size as f32, correction as f32);
         let moments = self.first.iter_mut().zip(&mut self.second);
         for ((parameter, gradient), (first, second)) in
             parameters.iter_mut().zip(gradients).zip(moments)
@@ -86,7 +116,7 @@ impl Adam {
 }
 
 /// Stochastic gradient descent with Nesterov's momentum and weight decay.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Nesterov {
     /// Step size.
     pub learning_rate: f64,
@@ -94,6 +124,8 @@ pub struct Nesterov {
     weight_decay: f32,
     /// Empty before the first step, whose gradient is the first momentum.
     pub(super) velocity: Vec<Vec<f32>>,
+    /// The momentum while it is on a device; that above is out of date then.
+    on_device: Option<FlatNesterov>,
 }
 
 impl Nesterov {
@@ -105,7 +137,22 @@ impl Nesterov {
             momentum: momentum as f32,
             weight_decay: weight_decay as f32,
             velocity: Vec::new(),
+            on_device: None,
         }
+    }
+
+    /// The same with its momentum where `placement` says.
+    ///
+    /// # Errors
+    /// If it cannot be copied.
+    pub fn placed(mut self, placement: &Placement) -> Result<Self> {
+        if let Some(velocity) = self.on_device.take() {
+            self.velocity = velocity.to_slices()?;
+        }
+        if placement.operators != Operators::Tuned {
+            self.on_device = Some(FlatNesterov::new(&self, &placement.device)?);
+        }
+        Ok(self)
     }
 
     /// Moves every parameter by one step. Both lists keep their order from step to step.
@@ -113,6 +160,11 @@ impl Nesterov {
     /// # Errors
     /// If a tensor is not `f32`.
     pub fn step(&mut self, parameters: &mut [&mut Tensor], gradients: &[&Tensor]) -> Result<()> {
+        let (momentum, weight_decay) = (self.momentum.into(), self.weight_decay.into());
+        if let Some(velocity) = &mut self.on_device {
+            let rate = self.learning_rate;
+            return velocity.step(parameters, gradients, rate, momentum, weight_decay);
+        }
         let first_step = self.velocity.is_empty();
         for (index, (parameter, gradient)) in parameters.iter_mut().zip(gradients).enumerate() {
             let mut values = values(parameter)?;

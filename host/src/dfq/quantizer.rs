@@ -21,7 +21,7 @@ use super::{Error, Result};
 use crate::graph::ActivationRange;
 
 /// Smallest range that is told from a constant.
-const SMALLEST_RANGE: f32 = 1e-8;
+pub(super) const SMALLEST_RANGE: f32 = 1e-8;
 
 /// Values handed to one thread at a time.
 const CHUNK: usize = 1 << 14;
@@ -262,7 +262,7 @@ fn larger(a: f32, b: f32) -> f32 {
     if a > b { a } else { b }
 }
 
-fn check_bits(bits: u8) -> Result<()> {
+pub(super) fn check_bits(bits: u8) -> Result<()> {
     if (2..=8).contains(&bits) {
         Ok(())
     } else {
@@ -275,12 +275,12 @@ fn channel_size(weight: &Tensor) -> Result<usize> {
     Ok((weight.elem_count() / channels.max(1)).max(1))
 }
 
-fn highest_code(bits: u8) -> f32 {
+pub(super) fn highest_code(bits: u8) -> f32 {
     ((1_u16 << bits) - 1).into()
 }
 
 /// `2^(bits - 1)`: what a signed code differs from the unsigned one.
-fn half_codes(bits: u8) -> f32 {
+pub(super) fn half_codes(bits: u8) -> f32 {
     (1_u16 << (bits - 1)).into()
 }
 

@@ -19,7 +19,8 @@ impl Trainer {
             let noise = random.normal((self.config.batch, self.config.latent))?;
             let labels = random.labels(self.config.batch, self.teacher.graph().classes);
             let generated = self.generator.forward(&noise, &labels)?;
-            let images = pixels(generated.image(), self.teacher.graph())?;
+            let images = generated.image().to_device(&Device::Cpu)?;
+            let images = pixels(&images, self.teacher.graph())?;
             samples.extend(labels.into_iter().zip(images));
         }
         samples.truncate(count);

@@ -10,10 +10,11 @@ use super::{
     fake_quantized::{fake_quantize_activation, with_quantized_weights, with_values},
     methods::NetworkGradient,
     observer::{RangeObserver, StartCorrection},
+    on_device::{FollowedActivations, FrozenActivations},
     quantizer::{LinearQuantizer, parallel_range},
 };
 use crate::{
-    graph::{ActivationRange, Graph, NodeId, Op, QuantizedGraph, Quantizer},
+    graph::{ActivationRange, Graph, NodeId, Op, Operators, Placement, QuantizedGraph, Quantizer},
     nn::{
         self,
         executor::{
@@ -60,6 +61,16 @@ impl Student {
         })
     }
 
+    /// The same student elsewhere, in single precision: its values mean codes.
+    ///
+    /// # Errors
+    /// If the device has no room for it.
+    pub fn placed(mut self, placement: &Placement) -> Result<Self> {
+        self.trained = self.trained.placed(&placement.in_single_precision())?;
+        self.quantized = with_values_of_codes(&self.trained, self.bits)?;
+        Ok(self)
+    }
+
     /// The float parameters.
     #[must_use]
     pub fn trained(&self) -> &Graph {
@@ -99,6 +110,9 @@ impl Student {
             keep_for_backward: keep,
             record_batch_norm_inputs: false,
         };
+        if self.quantized.placement.operators != Operators::Tuned {
+            return self.forward_on_device(images, observe, options);
+        }
         let mut hook = ActivationHook {
             bits: &self.activation_bits,
             observe,
@@ -110,6 +124,38 @@ impl Student {
             options,
             &mut hook,
         )?)
+    }
+
+    fn forward_on_device(
+        &mut self,
+        images: &Tensor,
+        observe: bool,
+        options: ForwardOptions,
+    ) -> Result<Forward> {
+        let device = &self.quantized.placement.device;
+        if observe {
+            let bits = &self.activation_bits;
+            let mut hook = FollowedActivations::new(bits, &mut self.observers, device)?;
+            let pass = executor::forward(&self.quantized, images, options, &mut hook)?;
+            hook.finish()?;
+            return Ok(pass);
+        }
+        let mut hook = FrozenActivations::new(&self.quantizers()?, device)?;
+        let pass = executor::forward(&self.quantized, images, options, &mut hook)?;
+        Ok(pass)
+    }
+
+    /// The quantizers of the ranges as they are, one entry per node.
+    fn quantizers(&self) -> Result<Vec<Option<LinearQuantizer>>> {
+        let quantizer = |(node, observer): (usize, &RangeObserver)| {
+            let range = activation_range(NodeId(node), observer, self.activation_bits[node])?;
+            LinearQuantizer::new(&range)
+        };
+        let observers = self.observers.iter().enumerate();
+        observers
+            .map(|(node, observer)| Some((node, observer.as_ref()?)))
+            .map(|observer| observer.map(quantizer).transpose())
+            .collect()
     }
 
     /// Gives BatchNorm `node` other statistics. Does nothing to a node of another kind.

@@ -7,13 +7,13 @@ use candle_core::Tensor;
 use super::{
     Error, Result,
     methods::NetworkGradient,
+    on_device::{self, LayerMoments},
     statistics::{LayerStatistics, batch_norm_loss},
 };
 use crate::{
-    graph::{Graph, NodeId, Op},
+    graph::{Graph, NodeId, Op, Operators, Placement},
     nn::executor::{
-        self, BatchNormInput, BatchStatistics, ChannelGradient, ExtraGradients, Forward,
-        ForwardOptions, Wanted,
+        self, BatchStatistics, ChannelGradient, ExtraGradients, Forward, ForwardOptions, Wanted,
     },
 };
 
@@ -50,6 +50,15 @@ impl Teacher {
         Ok(Self { graph, running })
     }
 
+    /// The same network elsewhere.
+    ///
+    /// # Errors
+    /// If the device has no room for it.
+    pub fn placed(mut self, placement: &Placement) -> Result<Self> {
+        self.graph = self.graph.placed(placement)?;
+        Ok(self)
+    }
+
     /// The network.
     #[must_use]
     pub fn graph(&self) -> &Graph {
@@ -79,6 +88,9 @@ impl Teacher {
         forward: &Forward,
         weight: f64,
     ) -> Result<(f64, BTreeMap<NodeId, ChannelGradient>)> {
+        if self.graph.placement.operators != Operators::Tuned {
+            return self.statistics_loss_on_device(forward, weight);
+        }
         let inputs = forward.batch_norm_inputs()?;
         let layers: Vec<LayerStatistics<'_>> = inputs
             .iter()
@@ -88,7 +100,7 @@ impl Teacher {
                 var: &input.var,
                 running_mean,
                 running_var,
-                values_per_channel: self.values_per_channel(forward, input),
+                values_per_channel: self.values_per_channel(forward, input.node),
             })
             .collect();
         let (value, gradients) = batch_norm_loss(&layers, weight)?;
@@ -96,11 +108,39 @@ impl Teacher {
         Ok((value, nodes.zip(gradients).collect()))
     }
 
+    fn statistics_loss_on_device(
+        &self,
+        forward: &Forward,
+        weight: f64,
+    ) -> Result<(f64, BTreeMap<NodeId, ChannelGradient>)> {
+        let moments = forward.batch_moments();
+        if moments.is_empty() {
+            return Ok((0.0, BTreeMap::new()));
+        }
+        let layer = |(&node, batch): (&NodeId, _)| match &self.graph.nodes[node.0].op {
+            Op::BatchNorm(norm) => Some(LayerMoments {
+                batch,
+                norm,
+                values_per_channel: self.values_per_channel(forward, node),
+            }),
+            _ => None,
+        };
+        let layers = moments.iter().filter_map(layer).collect::<Vec<_>>();
+        let (value, gradients) = on_device::batch_norm_loss(&layers, weight)?;
+        let value = f64::from(value.to_scalar::<f32>()?);
+        Ok((value, moments.keys().copied().zip(gradients).collect()))
+    }
+
     /// Values per channel in what a BatchNorm node read; 0 if `forward` did not keep it.
-    fn values_per_channel(&self, forward: &Forward, input: &BatchNormInput) -> usize {
-        let read = self.graph.nodes[input.node.0].inputs.first();
+    fn values_per_channel(&self, forward: &Forward, node: NodeId) -> usize {
+        let Op::BatchNorm(norm) = &self.graph.nodes[node.0].op else {
+            return 0;
+        };
+        let read = self.graph.nodes[node.0].inputs.first();
         let value = read.and_then(|&node| forward.value(node));
-        value.map_or(0, |value| value.elem_count() / input.mean.len())
+        value.map_or(0, |value| {
+            value.elem_count() / norm.running_mean.elem_count()
+        })
     }
 
     /// Gradient of the images for `gradient` and that of the inputs of BatchNorm nodes.

@@ -27,7 +27,7 @@ use super::{
     student::Student,
     teacher::Teacher,
 };
-use crate::graph::{Graph, QuantizedGraph};
+use crate::graph::{Graph, Operators, Placement, QuantizedGraph};
 
 /// Streams of random numbers that must not depend on each other.
 pub(super) mod stream {
@@ -139,6 +139,35 @@ impl Trainer {
         self
     }
 
+    /// The same run elsewhere. Noise and classes are still drawn on the CPU, so that runs agree.
+    ///
+    /// # Errors
+    /// If the device has no room for it.
+    pub fn placed(self, placement: &Placement) -> Result<Self> {
+        Ok(Self {
+            teacher: self.teacher.placed(placement)?,
+            student: self.student.placed(placement)?,
+            generator: self.generator.placed(placement)?,
+            adam: self.adam.placed(placement)?,
+            nesterov: self.nesterov.placed(placement)?,
+            ..self
+        })
+    }
+
+    /// A copy of the run in main memory, for what has no use for a device.
+    ///
+    /// # Errors
+    /// If it cannot be copied.
+    pub(super) fn on_host(&self) -> Result<Self> {
+        self.clone().placed(&Placement::default())
+    }
+
+    /// Where the run is computed.
+    #[must_use]
+    pub fn placement(&self) -> &Placement {
+        &self.teacher.graph().placement
+    }
+
     /// The settings.
     #[must_use]
     pub fn config(&self) -> &Config {
@@ -164,7 +193,10 @@ impl Trainer {
     pub fn quantized_graph(&self) -> Result<QuantizedGraph> {
         match &self.refinement {
             Some(refinement) => refinement.quantized_graph(),
-            None => self.student.quantized_graph(),
+            None => {
+                let student = self.student.clone().placed(&Placement::default())?;
+                student.quantized_graph()
+            }
         }
     }
 
@@ -262,27 +294,34 @@ impl Trainer {
         Ok(())
     }
 
-    /// The student after `stages`, usually [`Config::stages`]. The trainer itself stays as it is,
-    /// so that an interrupted stage is repeated from its start.
+    /// The student after `stages`, usually [`Config::stages`], which run on the CPU. The trainer
+    /// itself stays as it is, so that an interrupted stage is repeated from its start.
     ///
     /// # Errors
     /// Those of the stages.
     pub fn finish(&self, stages: &[Box<dyn Stage>], stop: &AtomicBool) -> Result<QuantizedGraph> {
+        let trainer = self.on_host()?;
+        if self.placement().operators != Operators::Tuned && !stages.is_empty() {
+            tracing::info!("what follows training is done on the CPU");
+        }
         let random = Random::new(self.config.seed, stream::STAGES);
         let filter = self.filter.as_deref();
-        let mut images = GeneratedImages::new(&self.generator, filter, random, self.config.batch);
+        let batch = self.config.batch;
+        let mut images = GeneratedImages::new(&trainer.generator, filter, random, batch);
         let mut material = Material {
-            teacher: self.teacher.graph(),
+            teacher: trainer.teacher.graph(),
             images: &mut images,
             stop,
         };
         if let Some(refinement) = &self.refinement {
             return refinement.quantized_graph();
         }
-        stages::apply_all(stages, self.student.clone(), &mut material)?.quantized_graph()
+        stages::apply_all(stages, trainer.student.clone(), &mut material)?.quantized_graph()
     }
 }
 
+#[cfg(test)]
+mod device_tests;
 #[cfg(test)]
 mod method_tests;
 #[cfg(test)]

@@ -54,6 +54,15 @@ impl Placement {
             operators: Operators::Composed(precision),
         }
     }
+
+    /// The same with products of `f32`, for a network whose values mean codes.
+    #[must_use]
+    pub fn in_single_precision(&self) -> Self {
+        match self.operators {
+            Operators::Tuned => self.clone(),
+            Operators::Composed(_) => Self::composed(self.device.clone(), Precision::Single),
+        }
+    }
 }
 
 impl Graph {

@@ -36,6 +36,7 @@ pub fn backward_with(
     extra: &ExtraGradients,
     hooks: &mut dyn GradientHooks,
 ) -> Result<Gradients> {
+    let _kept = composed::keep_uploads(&graph.placement.device);
     let mut walk = Walk {
         graph,
         forward,

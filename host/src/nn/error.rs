@@ -93,7 +93,8 @@ impl Error {
     }
 }
 
-fn without_backtrace(error: &candle_core::Error) -> String {
+/// What an error of candle says, without the backtrace that it may print.
+pub(crate) fn without_backtrace(error: &candle_core::Error) -> String {
     match error {
         candle_core::Error::WithBacktrace { inner, .. } => without_backtrace(inner),
         other => other.to_string(),

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::executor::{BatchStatistics, ForwardOptions, Hooks, forward};
-use super::values::{tensor, values};
+use super::values::tensor;
 use super::{Error, Result};
 use crate::data::Dataset;
 use crate::graph::{Graph, Normalization};
@@ -78,8 +78,9 @@ pub fn evaluate(
     let mut classes = Vec::with_capacity(dataset.len());
     for batch in all.chunks(BATCH) {
         let input = images(dataset, batch, &graph.normalization)?;
+        let input = input.to_device(&graph.placement.device)?;
         let pass = forward(graph, &input, options, hooks)?;
-        let logits = values(pass.output())?;
+        let logits = pass.output_values()?;
         classes.extend(logits.chunks_exact(logits.len() / batch.len()).map(top1));
         progress(classes.len());
     }

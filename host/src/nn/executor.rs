@@ -1,6 +1,7 @@
 //! Runs a graph forwards and backwards, node by node.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use candle_core::Tensor;
 
@@ -76,6 +77,8 @@ pub struct Forward {
     pub(super) enlarged: Vec<usize>,
     pub(super) batch_statistics: BatchStatistics,
     pub(super) output: Tensor,
+    /// The output's elements, once somebody has asked for them.
+    pub(super) output_values: OnceLock<Vec<f32>>,
 }
 
 impl Forward {
@@ -83,6 +86,19 @@ impl Forward {
     #[must_use]
     pub fn output(&self) -> &Tensor {
         &self.output
+    }
+
+    /// Elements of the output. On a device the first call waits for the pass; what comes after it
+    /// there is not waited for again.
+    ///
+    /// # Errors
+    /// If they cannot be copied to main memory.
+    pub fn output_values(&self) -> Result<&[f32]> {
+        if let Some(values) = self.output_values.get() {
+            return Ok(values);
+        }
+        let values = self.output.flatten_all()?.to_vec1::<f32>()?;
+        Ok(self.output_values.get_or_init(|| values))
     }
 
     /// Value of a node, if it was kept. That of an upsampling which only convolutions of stride 1

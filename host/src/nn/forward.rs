@@ -1,6 +1,7 @@
 //! A graph, first node to last.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use candle_core::Tensor;
 
@@ -21,6 +22,7 @@ pub fn forward(
     hooks: &mut dyn Hooks,
 ) -> Result<Forward> {
     let last_uses = last_uses(graph)?;
+    let _kept = composed::keep_uploads(&graph.placement.device);
     let mut pass = Forward {
         values: vec![None; graph.nodes.len()],
         weights: BTreeMap::new(),
@@ -28,6 +30,7 @@ pub fn forward(
         enlarged: enlarged(graph),
         batch_statistics: options.batch_statistics,
         output: input.clone(),
+        output_values: OnceLock::new(),
     };
     for (index, node) in graph.nodes.iter().enumerate() {
         let id = NodeId(index);

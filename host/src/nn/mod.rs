@@ -18,6 +18,7 @@ mod supervised;
 mod tests;
 mod values;
 
+pub(crate) use error::without_backtrace;
 pub use error::{Error, Result};
 pub use evaluate::{evaluate, images};
 pub use supervised::cross_entropy;

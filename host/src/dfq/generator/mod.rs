@@ -3,14 +3,14 @@
 mod architecture;
 mod modulation;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 pub use architecture::Sizes;
 pub use modulation::{Modulation, ModulationGradients};
 
 use super::{Result, parameter_key};
 use crate::{
-    graph::Graph,
+    graph::{Graph, Placement},
     nn::executor::{self, BatchStatistics, ExtraGradients, Forward, ForwardOptions, Hooks, Wanted},
 };
 
@@ -58,6 +58,27 @@ impl Generator {
         self.sizes
     }
 
+    /// Where it is computed.
+    #[must_use]
+    pub fn placement(&self) -> Placement {
+        let first = self.stages.first();
+        first.map_or_else(Placement::default, |stage| stage.graph.placement.clone())
+    }
+
+    /// The same generator elsewhere.
+    ///
+    /// # Errors
+    /// If the device has no room for it.
+    pub fn placed(mut self, placement: &Placement) -> Result<Self> {
+        for stage in &mut self.stages {
+            stage.graph = stage.graph.placed(placement)?;
+        }
+        for parameter in self.parameters_mut() {
+            *parameter = parameter.to_device(&placement.device)?;
+        }
+        Ok(self)
+    }
+
     /// Makes one image per row of `noise`, `[batch, latent]`, and entry of `labels`.
     ///
     /// # Errors
@@ -73,14 +94,15 @@ impl Generator {
         hooks: &mut dyn Hooks,
     ) -> Result<Generated> {
         let labels: Vec<u32> = labels.iter().map(|&label| label as u32).collect();
-        let labels = Tensor::from_vec(labels, noise.dim(0)?, &Device::Cpu)?;
+        let device = &self.placement().device;
+        let labels = Tensor::from_vec(labels, noise.dim(0)?, device)?;
         let options = ForwardOptions {
             batch_statistics: BatchStatistics::Batch,
             keep_for_backward: true,
             record_batch_norm_inputs: false,
         };
         let mut passes = Vec::with_capacity(self.stages.len());
-        let mut value = noise.clone();
+        let mut value = noise.to_device(device)?;
         for stage in &self.stages {
             let input = value;
             let modulated = match &stage.modulation {
@@ -185,6 +207,8 @@ impl Stage {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
     use crate::{
         dfq::{

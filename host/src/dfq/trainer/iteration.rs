@@ -116,11 +116,12 @@ impl Trainer {
 
     /// The generator's losses and the gradients of its parameters.
     pub(super) fn generator_gradients(&self, batch: &Batch) -> Result<(Losses, Vec<Tensor>)> {
-        let passes = Passes::new(&batch.labels, &batch.teacher, &batch.student)?;
-        let loss = self.game.generator_loss(&passes)?;
+        // First, as a device has then done everything when the logits are waited for.
         let (statistics, statistics_gradient) = self
             .teacher
             .statistics_loss(&batch.teacher, self.config.gamma)?;
+        let passes = Passes::new(&batch.labels, &batch.teacher, &batch.student)?;
+        let loss = self.game.generator_loss(&passes)?;
         let losses = Losses {
             marginal: loss.marginal,
             balance: loss.balance,

@@ -1,15 +1,22 @@
 //! The refinement as the last epochs of a run.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use tracing::debug_span;
 
 use super::{Progress, Trainer, stream};
-use crate::dfq::{Config, Losses, Result, random::Random, refinement::Refinement};
+use crate::{
+    dfq::{Config, Losses, Result, random::Random, refinement::Refinement},
+    graph::Operators,
+};
 
 impl Trainer {
     /// An iteration of the refinement, the first of which starts it.
     pub(super) fn refine(&mut self) -> Result<Losses> {
         let _span = debug_span!("refine").entered();
+        if self.placement().operators != Operators::Tuned {
+            tracing::warn!("the refinement is computed on the CPU");
+            *self = self.on_host()?;
+        }
         let mut refinement = match self.refinement.take() {
             Some(refinement) => refinement,
             None => self.start_refinement()?,
@@ -55,7 +62,8 @@ impl Trainer {
         }
         let done = (epoch - first) * iterations + iteration;
         let total = (epochs - first) * iterations;
-        self.pool.offer(images, refinement.pool, done, total)
+        let images = images.to_device(&Device::Cpu)?;
+        self.pool.offer(&images, refinement.pool, done, total)
     }
 
     /// Step size of the student in the last iteration; 0 while only the generator learned.

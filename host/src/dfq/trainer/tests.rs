@@ -8,21 +8,21 @@ use crate::dfq::golden::{Golden, assert_close, assert_norm, flat, norm_distance}
 use crate::dfq::losses::Logits;
 use crate::dfq::methods::NetworkGradient;
 
-const FROZEN: Phase = Phase {
+pub(super) const FROZEN: Phase = Phase {
     observe: false,
     learn: true,
 };
 
-const WARM_UP: Phase = Phase {
+pub(super) const WARM_UP: Phase = Phase {
     observe: true,
     learn: false,
 };
 
 /// Biases that a BatchNorm takes out again: their gradient is 0 but for rounding.
-const WITHOUT_GRADIENT: [&str; 2] = ["conv_blocks1.0.bias", "conv_blocks2.0.bias"];
+pub(super) const WITHOUT_GRADIENT: [&str; 2] = ["conv_blocks1.0.bias", "conv_blocks2.0.bias"];
 
 /// The start of `train_step_w4a4`, whose networks `train_step_w4a4_observe` shares.
-fn golden_trainer(golden: &Golden, config: Config) -> Trainer {
+pub(super) fn golden_trainer(golden: &Golden, config: Config) -> Trainer {
     let teacher = golden.network("resnet8", "teacher.");
     let mut trainer = Trainer::new(teacher, config).unwrap();
     let generator = &mut trainer.generator;
@@ -37,7 +37,7 @@ fn golden_trainer(golden: &Golden, config: Config) -> Trainer {
     trainer
 }
 
-fn freeze_ranges(trainer: &mut Trainer, golden: &Golden) {
+pub(super) fn freeze_ranges(trainer: &mut Trainer, golden: &Golden) {
     let ranges = golden.f32("x_min").into_iter().zip(golden.f32("x_max"));
     for (observer, (min, max)) in trainer.student.observers_mut().zip(ranges) {
         observer.set_state([min.into(), max.into(), 0.0]);
@@ -50,7 +50,12 @@ fn freeze_ranges(trainer: &mut Trainer, golden: &Golden) {
 /// before it, and one flipped code is felt in the logits of its sample and all that depends on
 /// them. The reference's codes are not stored but its logits are: this takes the first of some
 /// roundings of the same noise that gives them.
-fn forward_like_golden(trainer: &mut Trainer, golden: &Golden, step: usize, phase: Phase) -> Batch {
+pub(super) fn forward_like_golden(
+    trainer: &mut Trainer,
+    golden: &Golden,
+    step: usize,
+    phase: Phase,
+) -> Batch {
     const ROUNDINGS: u32 = 32;
     let noise = golden.tensor("z").get(step).unwrap();
     let labels = golden.labels("labels")[step * 16..][..16].to_vec();
@@ -71,7 +76,7 @@ fn forward_like_golden(trainer: &mut Trainer, golden: &Golden, step: usize, phas
     panic!("step{step}.zq1: none of {ROUNDINGS} roundings of the noise gives the stored logits");
 }
 
-fn check_losses(golden: &Golden, step: &str, losses: &Losses) {
+pub(super) fn check_losses(golden: &Golden, step: &str, losses: &Losses) {
     for (part, got, atol) in [
         ("h_loss", losses.marginal, 1e-6),
         ("balance", losses.balance, 0.0),
@@ -94,7 +99,7 @@ fn reference_name(name: &str) -> String {
     name
 }
 
-fn student_parameters(trainer: &Trainer) -> Vec<(String, Tensor)> {
+pub(super) fn student_parameters(trainer: &Trainer) -> Vec<(String, Tensor)> {
     let graph = trainer.student.trained();
     let parameters = graph.parameters().into_iter();
     parameters

@@ -52,6 +52,20 @@ fn in_precision(
     }
 }
 
+/// While this is held, candle keeps the small tables that it sends to the device before many of
+/// its kernels (shapes, strides, constants), so that a step after the first sends nothing.
+#[cfg(feature = "cuda")]
+pub(super) fn keep_uploads(device: &Device) -> impl Sized + use<> {
+    match device {
+        Device::Cuda(device) => Some(device.enable_cuda_graph_htod_cache()),
+        _ => None,
+    }
+}
+
+/// Nothing is sent anywhere.
+#[cfg(not(feature = "cuda"))]
+pub(super) fn keep_uploads(_: &Device) -> impl Sized + use<> {}
+
 /// Sum over all but the channels of `[batch, channels, ..]`. The planes come first: they are long
 /// and lie together, and there are enough of them to occupy a large device.
 fn sum_per_channel(values: &Tensor) -> Result<Tensor> {
