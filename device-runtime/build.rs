@@ -5,7 +5,8 @@ use std::env;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!(
-        "cargo::rustc-check-cfg=cfg(lowbit_cortex_m_dsp, lowbit_armv8m, lowbit_x86_64_detect)"
+        "cargo::rustc-check-cfg=cfg(lowbit_cortex_m_dsp, lowbit_armv7m, lowbit_armv8m, \
+         lowbit_x86_64_detect)"
     );
     let target = env::var("TARGET").unwrap_or_default();
     let features = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
@@ -14,6 +15,10 @@ fn main() {
     let dsp = features.split(',').any(|feature| feature == "dsp");
     if thumb && (target.starts_with("thumbv7em") || dsp) {
         println!("cargo::rustc-cfg=lowbit_cortex_m_dsp");
+    }
+    // The instructions of Armv7-M, which every core with the DSP instructions has as well.
+    if thumb && (target.starts_with("thumbv7") || dsp) {
+        println!("cargo::rustc-cfg=lowbit_armv7m");
     }
     if target.starts_with("thumbv8m") {
         println!("cargo::rustc-cfg=lowbit_armv8m");

@@ -9,7 +9,7 @@
 
 pub mod add;
 pub mod conv2d;
-#[cfg(lowbit_cortex_m_dsp)]
+#[cfg(lowbit_armv7m)]
 mod cortex_m_dsp;
 mod dot;
 mod elements;

@@ -1,4 +1,5 @@
-//! Inner loops for the DSP instructions of Cortex-M4, M7 and cores with the DSP extension.
+//! Inner loops for the DSP instructions of Cortex-M4, M7 and cores with the DSP extension. `lanes` and
+//! `finish` need no more than Armv7-M, and serve Cortex-M3 too.
 #![expect(unsafe_code, reason = "inline assembly")]
 
 /// First line of a function in assembly. Such functions are assembled for the target, not for the
@@ -17,13 +18,19 @@ macro_rules! core_with_dsp {
     };
 }
 
+#[cfg(lowbit_cortex_m_dsp)]
 mod depthwise;
+#[cfg(lowbit_cortex_m_dsp)]
 mod dot;
+#[cfg(lowbit_cortex_m_dsp)]
 mod duals;
 pub(super) mod finish;
 mod lanes;
 
+#[cfg(lowbit_cortex_m_dsp)]
 pub(super) use depthwise::{depthwise_copy, depthwise_rows};
+#[cfg(lowbit_cortex_m_dsp)]
 pub(super) use dot::dot_2x2;
+#[cfg(lowbit_cortex_m_dsp)]
 pub(super) use duals::{DualsProducts, duals_product};
 pub(super) use lanes::{LanesProducts, lanes_pack, lanes_product};

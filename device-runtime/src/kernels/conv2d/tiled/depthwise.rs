@@ -210,7 +210,7 @@ impl Plane<'_> {
         let row = output.width * output.channels;
         let codes = output.codes.get_mut(y * row + index..).unwrap_or_default();
         let sums = self.sums.get(..count * self.room.width).unwrap_or_default();
-        #[cfg(lowbit_cortex_m_dsp)]
+        #[cfg(lowbit_armv7m)]
         if channel.is_usual() && ends[0] == 0 {
             use crate::kernels::cortex_m_dsp::finish::finish_rows;
             let widths = [self.room.width, output.width];

@@ -2,7 +2,7 @@
 
 use super::operand::Correction;
 use super::{Addend, CHANNELS, Epilogue, Sums, WIDTH};
-#[cfg(lowbit_cortex_m_dsp)]
+#[cfg(lowbit_armv7m)]
 use super::{Band, operand::Operand};
 use crate::arithmetic::clamp;
 use crate::kernels::elements::{Elements, Image};
@@ -194,7 +194,7 @@ impl<'a> Finish<'a> {
 
     /// The first tiles of `band` by the core's own code. Returns how many rows it suits: all, but for
     /// a last one that is not whole, or none.
-    #[cfg(lowbit_cortex_m_dsp)]
+    #[cfg(lowbit_armv7m)]
     pub(super) fn band_on_core(
         &self,
         operand: &Operand<'_>,

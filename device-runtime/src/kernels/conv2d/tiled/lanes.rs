@@ -1,15 +1,15 @@
 //! Operands in lanes, see [`Lanes`].
 
-#[cfg(not(lowbit_cortex_m_dsp))]
+#[cfg(not(lowbit_armv7m))]
 use super::Sums;
 use super::{CHANNELS, Source, WIDTH};
 use crate::kernels::elements::Elements;
 use crate::kernels::lanes::Lanes;
 use crate::kernels::parameters::Rows;
 
-#[cfg(lowbit_cortex_m_dsp)]
+#[cfg(lowbit_armv7m)]
 use crate::kernels::cortex_m_dsp::lanes_pack as pack_pairs;
-#[cfg(lowbit_cortex_m_dsp)]
+#[cfg(lowbit_armv7m)]
 pub(super) use crate::kernels::cortex_m_dsp::lanes_product as product;
 
 /// Packs row `y` of the input, `None` outside the image, as the tile whose first column is `x` sees
@@ -65,7 +65,7 @@ fn pack_pixels(pixels: [&[u8]; WIDTH], shift: u32, into: &mut [u32]) -> [i32; WI
 }
 
 /// Returns the sums of the words with the first and of those with the second two positions.
-#[cfg(not(lowbit_cortex_m_dsp))]
+#[cfg(not(lowbit_armv7m))]
 fn pack_pairs(pixels: [&[u8]; WIDTH], shift: u32, into: &mut [u32]) -> [u32; 2] {
     let [first, second, third, fourth] = pixels;
     let mut sums = [0u32; 2];
@@ -126,7 +126,7 @@ pub(super) fn weight_sums(weights: &[u32], lanes: Lanes) -> [i32; CHANNELS] {
 
 /// Sums of products of codes: per tap one word of weights and two words of the patch. Without a
 /// multiplication of 64 bits the codes of two positions are multiplied at once.
-#[cfg(not(lowbit_cortex_m_dsp))]
+#[cfg(not(lowbit_armv7m))]
 pub(super) fn product(patch: &[u32], weights: &[u32], lanes: Lanes, sums: &mut Sums) {
     *sums = [[0; WIDTH]; CHANNELS];
     let (patch, _) = patch.as_chunks::<2>();

@@ -24,7 +24,7 @@ mod operand;
 use super::{Addend, Epilogue, Source};
 use crate::format::{Convolution, Kind, Residual, Storage, TensorSpec};
 use crate::kernels::elements::{Elements, ElementsMut, ImageMut};
-#[cfg(lowbit_cortex_m_dsp)]
+#[cfg(lowbit_armv7m)]
 pub(in crate::kernels) use finish::Channel;
 pub(in crate::kernels) use finish::Tile;
 use finish::{CodesMut, Finish};
@@ -184,12 +184,12 @@ fn run_band(
     for channel in (0..output.channels).step_by(CHANNELS) {
         operands.unpack(channel);
         let finish = Finish::new(epilogue, channel, operands.main.correction(), output);
-        #[cfg(lowbit_cortex_m_dsp)]
+        #[cfg(lowbit_armv7m)]
         let done = match operands.projection {
             None => finish.band_on_core(&operands.main, band, output),
             Some(_) => 0,
         };
-        #[cfg(not(lowbit_cortex_m_dsp))]
+        #[cfg(not(lowbit_armv7m))]
         let done = 0;
         let projection = operands.projection.as_ref();
         let projection = projection.map(|operand| (operand, operand.correction()));

@@ -275,13 +275,15 @@ impl<'a> Operand<'a> {
 
     /// Calls `take` with the row, the sums of products and the sums of codes of the tiles in the first
     /// `rows` rows of the band. Returns `false`, having done nothing, if there are not that many.
-    #[cfg(lowbit_cortex_m_dsp)]
+    #[cfg(lowbit_armv7m)]
     pub(super) fn products(
         &self,
         rows: usize,
         mut take: impl FnMut(usize, &Sums, &[i32; WIDTH]),
     ) -> bool {
-        use crate::kernels::cortex_m_dsp::{DualsProducts, LanesProducts};
+        #[cfg(lowbit_cortex_m_dsp)]
+        use crate::kernels::cortex_m_dsp::DualsProducts;
+        use crate::kernels::cortex_m_dsp::LanesProducts;
         let step = self.room.step * self.room.row;
         let mut sums = [[0; WIDTH]; CHANNELS];
         let patch_sums = (0..rows).zip(self.patch_sums.iter());
@@ -296,6 +298,14 @@ impl<'a> Operand<'a> {
                     take(row, &sums, patch_sums);
                 }
             }
+            #[cfg(not(lowbit_cortex_m_dsp))]
+            Form::Duals => {
+                for (row, patch_sums) in patch_sums {
+                    self.product(row, &mut sums);
+                    take(row, &sums, patch_sums);
+                }
+            }
+            #[cfg(lowbit_cortex_m_dsp)]
             Form::Duals => {
                 let half = self.room.packed_rows * self.room.row / 2;
                 let second = self.packed.get(half..).unwrap_or_default();
