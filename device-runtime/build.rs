@@ -10,9 +10,10 @@ fn main() {
     );
     let target = env::var("TARGET").unwrap_or_default();
     let features = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
-    // Every Armv7E-M core has the DSP instructions; newer ones say so.
+    // Every Armv7E-M core has the DSP instructions; newer ones say so, by feature or flag.
     let thumb = target.starts_with("thumb");
-    let dsp = features.split(',').any(|feature| feature == "dsp");
+    let dsp = features.split(',').any(|feature| feature == "dsp")
+        || env::var_os("CARGO_CFG_LOWBIT_CORTEX_M_DSP").is_some();
     if thumb && (target.starts_with("thumbv7em") || dsp) {
         println!("cargo::rustc-cfg=lowbit_cortex_m_dsp");
     }
