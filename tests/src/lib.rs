@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: the real binary, the data sets, and a place for results.
 
 mod cifar_network;
+mod cores;
 mod emulator;
 mod network_builder;
 mod random_checkpoint;
@@ -12,6 +13,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 pub use cifar_network::quantized_resnet20;
+pub use cores::{CORES, Core};
 pub use emulator::{Emulator, run_build};
 pub use network_builder::{NetworkBuilder, Shape};
 pub use random_checkpoint::random_checkpoint;

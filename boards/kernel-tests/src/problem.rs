@@ -10,14 +10,14 @@ use lowbit_runtime::kernels::{
 
 use crate::random::Random;
 
-/// Bytes of the largest image.
-pub(crate) const IMAGE_BYTES: usize = 64 * 1024;
-/// Bytes of the most weights.
-const WEIGHT_BYTES: usize = 160 * 1024;
+/// Bytes of the largest image: 11 x 11 pixels of 48 channels, two bytes each.
+const IMAGE_BYTES: usize = 12 * 1024;
+/// Bytes of the most weights: 18 rows of 5 x 5 taps for 48 channels.
+const WEIGHT_BYTES: usize = 24 * 1024;
 /// Most output channels.
-const CHANNELS: usize = 256;
+const CHANNELS: usize = 64;
 /// Bytes of the most scratch.
-const SCRATCH_BYTES: usize = 128 * 1024;
+const SCRATCH_BYTES: usize = 96 * 1024;
 
 /// What is added to the accumulators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,29 +55,35 @@ pub(crate) struct Problem {
 
 /// Room for operands and results.
 pub(crate) struct Memory {
-    input: Aligned<IMAGE_BYTES>,
-    skipped: Aligned<IMAGE_BYTES>,
-    weights: Aligned<WEIGHT_BYTES>,
-    projection: Aligned<WEIGHT_BYTES>,
-    parameters: Aligned<{ 24 * CHANNELS }>,
-    scratch: Aligned<SCRATCH_BYTES>,
+    input: &'static mut [u8],
+    skipped: &'static mut [u8],
+    weights: &'static mut [u8],
+    projection: &'static mut [u8],
+    parameters: &'static mut [u8],
+    scratch: &'static mut [u32],
+    pub(crate) outputs: [&'static mut [u8]; 2],
 }
 
 impl Memory {
-    pub(crate) const fn new() -> Self {
-        Self {
-            input: Aligned([0; _]),
-            skipped: Aligned([0; _]),
-            weights: Aligned([0; _]),
-            projection: Aligned([0; _]),
-            parameters: Aligned([0; _]),
-            scratch: Aligned([0; _]),
-        }
+    /// `None` when `memory` is too small.
+    pub(crate) fn new(memory: &'static mut [u8]) -> Option<Self> {
+        let mut rest = memory;
+        let mut part = |bytes: usize| {
+            let (part, behind) = core::mem::take(&mut rest).split_at_mut_checked(bytes)?;
+            rest = behind;
+            Some(part)
+        };
+        Some(Self {
+            input: part(IMAGE_BYTES)?,
+            skipped: part(IMAGE_BYTES)?,
+            weights: part(WEIGHT_BYTES)?,
+            projection: part(WEIGHT_BYTES)?,
+            parameters: part(24 * CHANNELS)?,
+            scratch: bytemuck::try_cast_slice_mut(part(SCRATCH_BYTES)?).ok()?,
+            outputs: [part(IMAGE_BYTES)?, part(IMAGE_BYTES)?],
+        })
     }
 }
-
-#[repr(align(8))]
-struct Aligned<const N: usize>([u8; N]);
 
 impl Problem {
     /// A small problem of any kind.
@@ -156,12 +162,6 @@ impl Problem {
             },
             zero_point: self.output_zero_point,
         }
-    }
-
-    /// Products of weights and activations.
-    pub(crate) fn products(&self) -> u64 {
-        let inputs = u64::from(self.channels / self.groups);
-        self.output().elements() * u64::from(self.kernel).pow(2) * inputs
     }
 
     pub(crate) fn output_bytes(&self) -> usize {
@@ -248,24 +248,24 @@ impl Problem {
         match self.activation_bits {
             Some(bits) => {
                 let mask = ((1u16 << bits) - 1) as u8;
-                let codes = memory.input.0.iter_mut().take(count);
+                let codes = memory.input.iter_mut().take(count);
                 codes.for_each(|code| *code = random.next() as u8 & mask);
             }
             None => {
-                let values = memory.input.0.chunks_exact_mut(2).take(count);
+                let values = memory.input.chunks_exact_mut(2).take(count);
                 values.for_each(|value| {
                     let number = random.between(-128, 127) as i16;
                     value.copy_from_slice(&number.to_le_bytes());
                 });
             }
         }
-        for byte in memory.weights.0.iter_mut().chain(&mut memory.projection.0) {
+        for byte in memory.weights.iter_mut().chain(&mut *memory.projection) {
             *byte = random.next() as u8;
         }
-        for code in &mut memory.skipped.0 {
+        for code in &mut *memory.skipped {
             *code = random.next() as u8 & 15;
         }
-        self.prepare_parameters(&mut random, &mut memory.parameters.0);
+        self.prepare_parameters(&mut random, memory.parameters);
     }
 
     fn prepare_parameters(&self, random: &mut Random, bytes: &mut [u8]) {
@@ -301,18 +301,18 @@ impl Problem {
         }
     }
 
-    /// Computes into `output`, which holds the skipped tensor if that is to be overwritten.
-    pub(crate) fn run(&self, kernels: Kernels, memory: &mut Memory, output: &mut [u8]) {
+    /// Computes into an output, which holds the skipped tensor if that is to be overwritten.
+    pub(crate) fn run(&self, kernels: Kernels, memory: &mut Memory, output: usize) {
         let (convolution, projection) = (self.convolution(), self.projection());
-        let [multipliers, biases, addends, zero_points, shifts] = parts(&memory.parameters.0);
+        let [multipliers, biases, addends, zero_points, shifts] = parts(memory.parameters);
         let spec = self.output();
-        let skipped = Image::new(&self.skipped(), &memory.skipped.0);
+        let skipped = Image::new(&self.skipped(), memory.skipped);
         let addend = match (self.shortcut, &projection) {
             (Shortcut::Projection { .. }, Some(geometry)) => Addend::Projection {
                 source: Source {
                     geometry,
                     input: skipped,
-                    weights: rows(geometry, &memory.projection.0, zero_points),
+                    weights: rows(geometry, memory.projection, zero_points),
                 },
                 multipliers: addends,
             },
@@ -351,18 +351,18 @@ impl Problem {
         };
         let source = Source {
             geometry: &convolution,
-            input: Image::new(&convolution.input, &memory.input.0),
-            weights: rows(&convolution, &memory.weights.0, zero_points),
+            input: Image::new(&convolution.input, memory.input),
+            weights: rows(&convolution, memory.weights, zero_points),
         };
         let words = self.scratch_words(&convolution, projection);
-        let (_, scratch, _) = bytemuck::pod_align_to_mut::<u8, u32>(&mut memory.scratch.0);
+        let output = &mut memory.outputs[output][..spec.bytes()];
         let mut image = ImageMut::new(&spec, output);
         conv2d::run(
             kernels,
             &source,
             &epilogue,
             &mut image,
-            &mut scratch[..words],
+            &mut memory.scratch[..words],
         );
     }
 

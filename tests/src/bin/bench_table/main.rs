@@ -4,13 +4,13 @@
 //! | file | subject |
 //! | --- | --- |
 //! | `workloads` | the layers and networks |
-//! | `cores` | the emulated cores, and running the firmware `boards/bench` on them |
+//! | `measure` | running the firmware `boards/bench` on a core |
 //! | `peers` | what CMSIS-NN needs |
 //! | `figures` | counts, kept in `docs/kernels.json` |
 //! | `table` | `docs/kernels.md` |
 
-mod cores;
 mod figures;
+mod measure;
 mod peers;
 mod table;
 mod workloads;
@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use figures::Figures;
+use lowbit_tests::CORES;
 
 const USAGE: &str = "\
 usage: scripts/bench-table [--check]
@@ -57,9 +58,9 @@ fn main() -> ExitCode {
 fn run(check: bool) -> Result<bool, String> {
     let workloads = workloads::all();
     let mut figures = Figures::default();
-    for core in &cores::CORES {
+    for core in &CORES {
         say(&format!("Measuring {}", core.name));
-        let counts = cores::measure(core, &workloads)?;
+        let counts = measure::measure(core, &workloads)?;
         for (workload, count) in workloads.iter().zip(counts) {
             figures.set(&workload.key(), core.name, count);
         }

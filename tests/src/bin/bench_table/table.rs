@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::cores::CORES;
 use crate::figures::Figures;
 use crate::peers;
 use crate::workloads::Workload;
+use lowbit_tests::CORES;
 
 const HEAD: &str = "\
 # Instructions per layer
