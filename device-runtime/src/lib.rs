@@ -8,7 +8,7 @@
 //! | [`arithmetic`] | requantization, rounding, saturation, sub-byte codes | layers |
 //! | [`kernels`] | one file per operator | files, boards |
 //! | [`engine`] | a program over one caller-owned arena | transports |
-//! | `batch` (feature `std`) | many images at once, with vector instructions | boards |
+//! | `batch` (feature `std`) | many images at once, with vector instructions or (feature `wgpu`) on a GPU | boards |
 //! | [`calibration`] | integer statistics, new parameters, the record, acceptance | where records are stored |
 //! | [`protocol`] | requests, responses, framing | the link |
 //! | [`service`] | a board's command loop | which board |

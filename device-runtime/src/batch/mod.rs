@@ -17,7 +17,10 @@ mod epilogue;
 mod lanes;
 mod operators;
 mod plan;
+mod slots;
 mod tensor;
+#[cfg(feature = "wgpu")]
+pub mod wgpu;
 
 use std::vec::Vec;
 

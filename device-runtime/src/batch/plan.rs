@@ -11,6 +11,7 @@ use crate::kernels::{Affines, Rows};
 use super::convolution::{Addend, ConvolutionStep, Source, tile_channels};
 use super::epilogue::Finish;
 use super::operators::{AddStep, LogitsStep, PoolStep, Reduction};
+use super::slots::Slots;
 
 /// A value of the model does not fit the 16 bits that batches are computed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -52,8 +53,7 @@ pub(super) enum StepKind {
 
 impl Plan {
     pub(super) fn new(model: &Model<'_>) -> Result<Self, Unsupported> {
-        let outputs: Vec<TensorSpec> = model.operations().map(|found| found.output).collect();
-        for (operation, output) in outputs.iter().enumerate() {
+        for (operation, output) in model.operations().map(|found| found.output).enumerate() {
             let fits = i16::try_from(output.zero_point).is_ok()
                 && i16::try_from(output.zero_point.saturating_add(u8::MAX.into())).is_ok();
             if matches!(output.storage, Storage::Code8 { .. }) && !fits {
@@ -63,112 +63,27 @@ impl Plan {
                 });
             }
         }
-        let mut tensors = Tensors::new(model, outputs);
+        let mut tensors = Slots::new(model);
         let steps = model.operations().enumerate().map(|(index, operation)| {
-            tensors.begin(index);
+            let slot = tensors.begin(index);
             let output = operation.output;
             let kind = Builder {
                 model,
                 tensors: &tensors,
             }
             .kind(&operation.kind, &output);
-            Step {
-                kind,
-                output,
-                slot: tensors.slots[index],
-            }
+            Step { kind, output, slot }
         });
         Ok(Self {
             steps: steps.collect(),
-            slots: tensors.count,
+            slots: tensors.count(),
         })
-    }
-}
-
-/// Which operation wrote a tensor, and where its output is kept.
-struct Tensors {
-    outputs: Vec<TensorSpec>,
-    /// The last operation that reads each output.
-    last_reads: Vec<usize>,
-    /// Slot of each output so far.
-    slots: Vec<usize>,
-    count: usize,
-    current: usize,
-}
-
-impl Tensors {
-    fn new(model: &Model<'_>, outputs: Vec<TensorSpec>) -> Self {
-        let mut tensors = Self {
-            last_reads: (0..outputs.len()).collect(),
-            outputs,
-            slots: Vec::new(),
-            count: 0,
-            current: 0,
-        };
-        for (index, operation) in model.operations().enumerate() {
-            tensors.current = index;
-            for input in inputs(&operation.kind) {
-                let writer = tensors.writer(&input);
-                tensors.last_reads[writer] = index;
-            }
-        }
-        tensors
-    }
-
-    /// The latest operation before the current one whose output is `spec`; 0 if there is none, which
-    /// cannot be in a checked model.
-    fn writer(&self, spec: &TensorSpec) -> usize {
-        let before = self.outputs[..self.current].iter();
-        before
-            .rev()
-            .position(|output| output == spec)
-            .map_or(0, |back| self.current - 1 - back)
-    }
-
-    /// Finds a slot for the output of operation `index` that holds nothing still to be read.
-    fn begin(&mut self, index: usize) {
-        self.current = index;
-        let occupied = |slot: usize| {
-            let mut holders = self.slots.iter().zip(&self.last_reads);
-            holders.any(|(held, last)| *held == slot && *last >= index)
-        };
-        let slot = (0..self.count).find(|slot| !occupied(*slot));
-        let slot = slot.unwrap_or(self.count);
-        self.count = self.count.max(slot + 1);
-        self.slots.push(slot);
-    }
-
-    fn slot(&self, spec: &TensorSpec) -> usize {
-        self.slots[self.writer(spec)]
-    }
-}
-
-fn inputs(kind: &Kind) -> Vec<TensorSpec> {
-    match kind {
-        Kind::InputTable { .. } => vec![],
-        Kind::Conv2d {
-            convolution,
-            residual,
-            ..
-        } => match residual {
-            Residual::None => vec![convolution.input],
-            Residual::Identity { input, .. } => vec![convolution.input, *input],
-            Residual::Projection {
-                convolution: second,
-                ..
-            } => vec![convolution.input, second.input],
-        },
-        Kind::Add { left, right, .. } => vec![*left, *right],
-        Kind::MaxPool { input, .. }
-        | Kind::SumPool { input, .. }
-        | Kind::AveragePool { input, .. }
-        | Kind::Logits { input, .. } => vec![*input],
     }
 }
 
 struct Builder<'a, 'm> {
     model: &'a Model<'m>,
-    tensors: &'a Tensors,
+    tensors: &'a Slots,
 }
 
 impl Builder<'_, '_> {

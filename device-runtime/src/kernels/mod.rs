@@ -18,8 +18,6 @@ mod lanes;
 pub mod logits;
 mod parameters;
 pub mod pool;
-#[cfg(feature = "wgpu")]
-pub mod wgpu;
 #[cfg(lowbit_x86_64_detect)]
 mod x86_64;
 

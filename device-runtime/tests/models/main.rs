@@ -4,3 +4,5 @@ mod hostile;
 mod operators;
 mod reading;
 mod support;
+#[cfg(all(feature = "wgpu", feature = "_test"))]
+mod wgpu;

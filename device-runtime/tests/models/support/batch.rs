@@ -29,27 +29,41 @@ impl Observer for Outputs {
     }
 }
 
-/// Runs `pixels` and other images made of the same bytes as batches, with all instructions that
-/// this processor has, and compares every element with the engine's.
-pub(crate) fn compare(model: &Model<'_>, pixels: &[u8]) -> Result<(), String> {
-    let mut words = vec![0u64; (model.header().arena_bytes as usize).div_ceil(8)];
-    let arena = bytemuck::cast_slice_mut(&mut words);
-    let images: Vec<Vec<u8>> = [0, IMAGES - 1, 1, 2, 7]
+/// `pixels` and other images made of the same bytes.
+pub(crate) fn turned_images(pixels: &[u8]) -> Vec<Vec<u8>> {
+    [0, IMAGES - 1, 1, 2, 7]
         .into_iter()
         .map(|turn| {
             let mut image = pixels.to_vec();
             image.rotate_left(turn % pixels.len());
             image
         })
-        .collect();
+        .collect()
+}
+
+/// What the engine computes of every image: operation after operation all elements.
+pub(crate) fn engine_outputs(
+    model: &Model<'_>,
+    images: &[Vec<u8>],
+) -> Result<Vec<Vec<Vec<i32>>>, String> {
+    let mut words = vec![0u64; (model.header().arena_bytes as usize).div_ceil(8)];
+    let arena = bytemuck::cast_slice_mut(&mut words);
     let mut expected = Vec::new();
-    for image in &images {
+    for image in images {
         let mut engine = Engine::new(*model, arena).map_err(|error| error.to_string())?;
         engine.pixels_mut().copy_from_slice(image);
         let mut outputs = Outputs::default();
         engine.run(&mut outputs);
         expected.push(outputs.0);
     }
+    Ok(expected)
+}
+
+/// Runs images made of `pixels` as batches, with all instructions that this processor has, and
+/// compares every element with the engine's.
+pub(crate) fn compare(model: &Model<'_>, pixels: &[u8]) -> Result<(), String> {
+    let images = turned_images(pixels);
+    let expected = engine_outputs(model, &images)?;
     let slices: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
     for instructions in Instructions::ALL
         .into_iter()

@@ -9,7 +9,8 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use wgpu::naga;
 
-use super::{Error, Gpu, requantize};
+use super::operators::{Operator, REQUANTIZE, Shader};
+use super::{Error, Gpu};
 use crate::arithmetic::{Affine, clamp};
 
 const FULL_RANGE: (i32, i32) = (i32::MIN, i32::MAX);
@@ -77,9 +78,10 @@ fn any_size() -> impl Strategy<Value = Problem> {
     })
 }
 
-/// What can be said about a shader without a GPU: it parses, its types fit, and it has the entry
-/// point `name`.
-fn assert_valid(name: &str, source: &str) {
+/// What can be said about a shader without a GPU: it parses, its types fit, and it has an entry point
+/// `name`.
+fn assert_valid(shader: &Shader) {
+    let (name, source) = (shader.name, &shader.source());
     let module = naga::front::wgsl::parse_str(source)
         .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(source, name)));
     let mut validator = naga::valid::Validator::new(
@@ -93,8 +95,11 @@ fn assert_valid(name: &str, source: &str) {
 }
 
 #[test]
-fn requantize_is_valid() {
-    assert_valid(requantize::NAME, requantize::SOURCE);
+fn shaders_are_valid() {
+    assert_valid(&REQUANTIZE);
+    for operator in Operator::ALL {
+        assert_valid(&operator.shader());
+    }
 }
 
 #[test]
@@ -197,7 +202,7 @@ fn requantize_takes_channels_last_and_more_elements_than_invocations() {
         bias: b,
         shift: s,
     });
-    let invocations = 65_535 * super::WORKGROUP_SIZE as i32;
+    let invocations = 65_535 * super::operators::WORKGROUP_SIZE as i32;
     let sums: Vec<_> = (0..(invocations + 300) / 3 * 3).collect();
     let values = gpu.requantize(&sums, &channels, -1000, 1 << 20).unwrap();
     assert_eq!(values.len(), sums.len());
@@ -237,7 +242,9 @@ fn requantize_refuses_what_it_cannot_compute() {
             "{wrong:?}"
         );
     }
-    let too_many = vec![0; (128 << 20) / size_of::<i32>() + 1];
-    let refused = gpu.requantize(&too_many, &[good], 0, 1);
-    assert!(matches!(refused, Err(Error::TooLarge { what: "sums", .. })));
+    let too_many = gpu.check_size("sums", gpu.largest_buffer() + 1);
+    assert!(matches!(
+        too_many,
+        Err(Error::TooLarge { what: "sums", .. })
+    ));
 }
