@@ -6,7 +6,7 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!(
         "cargo::rustc-check-cfg=cfg(lowbit_cortex_m_dsp, lowbit_armv7m, lowbit_armv8m, \
-         lowbit_x86_64_detect)"
+         lowbit_armv6m, lowbit_riscv32m, lowbit_x86_64_detect)"
     );
     let target = env::var("TARGET").unwrap_or_default();
     let features = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
@@ -21,8 +21,16 @@ fn main() {
     if thumb && (target.starts_with("thumbv7") || dsp) {
         println!("cargo::rustc-cfg=lowbit_armv7m");
     }
+    // The smallest cores, and the small ones of Armv8-M.
+    if target.starts_with("thumbv6m") || target.starts_with("thumbv8m.base") {
+        println!("cargo::rustc-cfg=lowbit_armv6m");
+    }
     if target.starts_with("thumbv8m") {
         println!("cargo::rustc-cfg=lowbit_armv8m");
+    }
+    let riscv32 = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "riscv32");
+    if riscv32 && features.split(',').any(|feature| feature == "m") {
+        println!("cargo::rustc-cfg=lowbit_riscv32m");
     }
     // Asking the processor what it can do takes `std`.
     let x86_64 = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");

@@ -8,6 +8,8 @@
 //! less often.
 
 pub mod add;
+#[cfg(lowbit_armv6m)]
+mod armv6m;
 pub mod conv2d;
 #[cfg(lowbit_armv7m)]
 mod cortex_m_dsp;
@@ -18,6 +20,8 @@ mod lanes;
 pub mod logits;
 mod parameters;
 pub mod pool;
+#[cfg(lowbit_riscv32m)]
+mod riscv32;
 #[cfg(lowbit_x86_64_detect)]
 mod x86_64;
 

@@ -12,6 +12,11 @@ use crate::kernels::cortex_m_dsp::lanes_pack as pack_pairs;
 #[cfg(lowbit_armv7m)]
 pub(super) use crate::kernels::cortex_m_dsp::lanes_product as product;
 
+#[cfg(lowbit_armv6m)]
+use crate::kernels::armv6m::lanes_chunk as chunk_product;
+#[cfg(lowbit_riscv32m)]
+use crate::kernels::riscv32::lanes_chunk as chunk_product;
+
 /// Packs row `y` of the input, `None` outside the image, as the tile whose first column is `x` sees
 /// it: per kernel column and channel two words, each with the codes of two positions. Returns the
 /// sums of the codes per position.
@@ -97,14 +102,10 @@ pub(super) fn unpack(rows: &Rows<'_>, channel: usize, into: &mut [u32]) {
 }
 
 fn unpack_words<const BITS: u32, const TAPS: usize>(words: &[[u8; 4]], into: &mut [u32]) {
-    let code = (1u32 << BITS) - 1;
-    let mask = code | code << (32 - BITS);
     let (groups, rest) = into.as_chunks_mut::<TAPS>();
     let taps = |word: &[u8; 4]| {
         let word = u32::from_le_bytes(*word);
-        core::array::from_fn::<u32, TAPS, _>(|tap| {
-            word.rotate_right(2 * BITS * tap as u32 + BITS) & mask
-        })
+        core::array::from_fn::<u32, TAPS, _>(|tap| both_codes::<BITS>(word, tap as u32))
     };
     let last = words.get(groups.len()).map_or([0; TAPS], taps);
     for (group, word) in groups.iter_mut().zip(words) {
@@ -113,6 +114,17 @@ fn unpack_words<const BITS: u32, const TAPS: usize>(words: &[[u8; 4]], into: &mu
     for (to, from) in rest.iter_mut().zip(last) {
         *to = from;
     }
+}
+
+/// The codes of both channels for a tap, the second at [`Lanes::channel`].
+#[inline(always)]
+fn both_codes<const BITS: u32>(word: u32, tap: u32) -> u32 {
+    let code = (1u32 << BITS) - 1;
+    let from = 2 * BITS * tap;
+    if cfg!(lowbit_armv7m) {
+        return word.rotate_right(from + BITS) & (code | code << (32 - BITS));
+    }
+    word >> (from + BITS) & code | (word >> from & code) << 16
 }
 
 /// Sums of the codes of both channels.
@@ -124,30 +136,42 @@ pub(super) fn weight_sums(weights: &[u32], lanes: Lanes) -> [i32; CHANNELS] {
     })
 }
 
-/// Sums of products of codes: per tap one word of weights and two words of the patch. Without a
-/// multiplication of 64 bits the codes of two positions are multiplied at once.
+/// Sums of products of codes: per tap one word of weights and two words of the patch, chunk by chunk.
 #[cfg(not(lowbit_armv7m))]
 pub(super) fn product(patch: &[u32], weights: &[u32], lanes: Lanes, sums: &mut Sums) {
     *sums = [[0; WIDTH]; CHANNELS];
-    let (patch, _) = patch.as_chunks::<2>();
-    let chunk = lanes.chunk.max(1) as usize;
-    let code = (1u32 << (32 - lanes.channel)) - 1;
-    let field = (1u32 << lanes.position) - 1;
-    for (patch, weights) in patch.chunks(chunk).zip(weights.chunks(chunk)) {
-        let mut fields = [[0u32; 2]; CHANNELS];
-        for (pairs, &word) in patch.iter().zip(weights) {
-            let weights = [word & code, word >> lanes.channel];
-            for (fields, weight) in fields.iter_mut().zip(weights) {
-                for (field, &pair) in fields.iter_mut().zip(pairs) {
-                    *field = field.wrapping_add(pair.wrapping_mul(weight));
-                }
-            }
+    let (mut patch, mut weights) = (patch, weights);
+    let mut taps = lanes.first as usize;
+    for _ in 0..lanes.chunks {
+        let Some((these, others)) = weights.split_at_checked(taps) else {
+            return;
+        };
+        let Some((under, behind)) = patch.split_at_checked(2 * taps) else {
+            return;
+        };
+        let mut part = [[0; WIDTH]; CHANNELS];
+        chunk_product(under, these, &mut part);
+        for (sum, part) in sums.as_flattened_mut().iter_mut().zip(part.as_flattened()) {
+            *sum = sum.wrapping_add(*part);
         }
-        for (sums, fields) in sums.iter_mut().zip(fields) {
-            let apart = fields.map(|both| [both & field, both >> lanes.position]);
-            for (sum, part) in sums.iter_mut().zip(apart.as_flattened()) {
-                *sum = sum.wrapping_add(*part as i32);
+        (patch, weights) = (behind, others);
+        taps = lanes.chunk as usize;
+    }
+}
+
+/// The codes of two positions are multiplied at once.
+#[cfg(not(any(lowbit_armv7m, lowbit_armv6m, lowbit_riscv32m)))]
+fn chunk_product(patch: &[u32], weights: &[u32], sums: &mut Sums) {
+    let mut fields = [[0u32; WIDTH / 2]; CHANNELS];
+    for (pairs, &word) in patch.as_chunks().0.iter().zip(weights) {
+        let weights = [word & 0xffff, word >> 16];
+        for (fields, weight) in fields.iter_mut().zip(weights) {
+            for (field, &pair) in fields.iter_mut().zip::<&[u32; WIDTH / 2]>(pairs) {
+                *field = field.wrapping_add(pair.wrapping_mul(weight));
             }
         }
     }
+    *sums = fields.map(|[first, second]| {
+        [first & 0xffff, first >> 16, second & 0xffff, second >> 16].map(|sum| sum as i32)
+    });
 }

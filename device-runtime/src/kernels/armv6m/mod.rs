@@ -1,0 +1,7 @@
+//! Inner loops for Cortex-M0, M0+ and M23, which multiply 32 bits by 32 to 32 in one instruction that
+//! overwrites a factor, and reach only eight registers with most instructions.
+#![expect(unsafe_code, reason = "inline assembly")]
+
+mod lanes;
+
+pub(super) use lanes::lanes_chunk;
