@@ -346,6 +346,16 @@ struct RefinementFlags {
         value_name = "X"
     )]
     alignment: Option<f64>,
+    /// Share of every activation left unquantized in an iteration, at least 0, below 1 [default: 0]
+    ///
+    /// Other elements each time (QDrop), so that Q does not learn the rounding of the pool's images
+    /// by heart.
+    #[arg(
+        id = "refinement_dropped",
+        long = "refinement-dropped",
+        value_name = "X"
+    )]
+    dropped: Option<f64>,
 }
 
 impl RefinementFlags {

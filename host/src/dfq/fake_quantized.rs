@@ -95,10 +95,15 @@ impl FakeQuantized {
         &self.graph
     }
 
+    /// What quantizes the output of `node`.
+    pub(super) fn quantizer(&self, node: NodeId) -> Option<&LinearQuantizer> {
+        self.quantizers.get(node.0)?.as_ref()
+    }
+
     fn hook(&self) -> Result<Box<dyn Hooks + '_>> {
         let Placement { device, operators } = &self.graph.placement;
         Ok(match operators {
-            Operators::Tuned => Box::new(ActivationHook(&self.quantizers)),
+            Operators::Tuned => Box::new(ActivationHook(self)),
             Operators::Composed(_) => {
                 let hook = on_device::FrozenActivations::new(&self.quantizers, device)?;
                 Box::new(hook)
@@ -107,11 +112,11 @@ impl FakeQuantized {
     }
 }
 
-struct ActivationHook<'a>(&'a [Option<LinearQuantizer>]);
+struct ActivationHook<'a>(&'a FakeQuantized);
 
 impl Hooks for ActivationHook<'_> {
     fn output(&mut self, node: NodeId, value: Tensor) -> nn::Result<Tensor> {
-        let Some(Some(quantizer)) = self.0.get(node.0) else {
+        let Some(quantizer) = self.0.quantizer(node) else {
             return Ok(value);
         };
         fake_quantize_activation(&value, quantizer)

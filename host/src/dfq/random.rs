@@ -59,6 +59,12 @@ impl Random {
         (0..count).map(|_| label()).collect()
     }
 
+    /// Any number, all as likely.
+    #[must_use]
+    pub fn number(&mut self) -> u64 {
+        self.rng.random()
+    }
+
     fn tensor(
         &mut self,
         shape: impl Into<Shape>,

@@ -13,6 +13,7 @@
 
 mod alignment;
 mod checkpoint;
+mod dropped;
 mod learned_range;
 mod pool;
 mod settings;
@@ -27,7 +28,10 @@ use candle_core::Tensor;
 pub(super) use pool::ImagePool;
 pub use settings::Refinement as Settings;
 
-use self::student::{Gradients, KEEP, LearnedStudent};
+use self::{
+    dropped::Dropped,
+    student::{Gradients, KEEP, LearnedStudent},
+};
 use super::{
     Error, Result, config::Bits, losses::Logits, methods::NetworkGradient, optimizer::Adam,
     random::Random,
@@ -120,13 +124,15 @@ impl Refinement {
     fn losses(&mut self, teacher: &Graph) -> Result<(f64, Gradients)> {
         let images = self.next_batch()?;
         let p = executor::forward(teacher, &images, KEEP, &mut ())?;
-        let q = self.student.forward(&images)?;
         let Settings {
             divergence,
             temperature,
             alignment,
+            dropped,
             ..
         } = self.settings;
+        let dropped = (dropped > 0.0).then(|| Dropped::new(dropped, self.random.number()));
+        let q = self.student.forward(&images, dropped)?;
         let of_logits = Logits::of(&q)?.divergence_from(&Logits::of(&p)?, temperature);
         let (of_blocks, nodes) = if alignment > 0.0 {
             alignment::loss(&self.sites, &p, &q, alignment)?
@@ -137,7 +143,7 @@ impl Refinement {
             logits: of_logits.gradient.iter().map(|g| divergence * g).collect(),
             nodes,
         };
-        let gradients = self.student.gradients(&q, &gradient)?;
+        let gradients = self.student.gradients(&q, &gradient, dropped)?;
         Ok((
             divergence * of_logits.value + alignment * of_blocks,
             gradients,

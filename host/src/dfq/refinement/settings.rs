@@ -29,6 +29,8 @@ pub struct Refinement {
     pub temperature: f64,
     /// Weight of the relative squared difference of the outputs of all residual blocks.
     pub alignment: f64,
+    /// Share of the elements of every activation that an iteration leaves unquantized (QDrop).
+    pub dropped: f64,
 }
 
 impl Default for Refinement {
@@ -44,6 +46,7 @@ impl Default for Refinement {
             divergence: 1.0,
             temperature: 4.0,
             alignment: 30.0,
+            dropped: 0.0,
         }
     }
 }
@@ -86,6 +89,11 @@ impl Refinement {
                 "refinement.alignment",
                 not_negative(self.alignment) && self.alignment + self.divergence > 0.0,
                 "0 or a positive number, and not 0 together with `refinement.divergence`",
+            ),
+            (
+                "refinement.dropped",
+                (0.0..1.0).contains(&self.dropped),
+                "at least 0 and below 1",
             ),
         ];
         let wrong = checks.into_iter().find(|(_, fine, _)| !fine);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::learned_range::LearnedRanges;
+use super::{dropped::Dropped, learned_range::LearnedRanges};
 use crate::{
     dfq::{
         Error, Result,
@@ -17,7 +17,8 @@ use crate::{
     nn::{
         self,
         executor::{
-            self, BatchStatistics, ExtraGradients, Forward, ForwardOptions, GradientHooks, Wanted,
+            self, BatchStatistics, ExtraGradients, Forward, ForwardOptions, GradientHooks, Hooks,
+            Wanted,
         },
         ops::{activation, batch_norm},
     },
@@ -40,7 +41,7 @@ pub(super) struct LearnedStudent {
     pub(super) weight_ranges: BTreeMap<NodeId, LearnedRanges>,
     /// Behind the nodes of [`Graph::quantizers`].
     pub(super) activation_ranges: BTreeMap<NodeId, LearnedRanges>,
-    quantized: FakeQuantized,
+    pub(super) quantized: FakeQuantized,
 }
 
 /// Gradients of everything that is learned.
@@ -110,15 +111,24 @@ impl LearnedStudent {
         Ok(())
     }
 
-    /// Logits of `images`, with the values of all nodes.
+    /// Logits of `images`, with the values of all nodes; those `dropped` are left unquantized.
     ///
     /// # Errors
     /// If the images do not fit the network.
-    pub(super) fn forward(&self, images: &Tensor) -> Result<Forward> {
-        self.quantized.forward_with(images, KEEP)
+    pub(super) fn forward(&self, images: &Tensor, dropped: Option<Dropped>) -> Result<Forward> {
+        let Some(dropped) = dropped else {
+            return self.quantized.forward_with(images, KEEP);
+        };
+        let mut hook = DroppingActivations {
+            quantized: &self.quantized,
+            dropped,
+        };
+        let graph = self.quantized.graph();
+        Ok(executor::forward(graph, images, KEEP, &mut hook)?)
     }
 
-    /// Gradients of all that is learned, for `gradient` of what `forward` computed.
+    /// Gradients of all that is learned, for `gradient` of what `forward` computed with the same
+    /// `dropped`.
     ///
     /// # Errors
     /// If shapes do not fit.
@@ -126,10 +136,12 @@ impl LearnedStudent {
         &self,
         forward: &Forward,
         gradient: &NetworkGradient,
+        dropped: Option<Dropped>,
     ) -> Result<Gradients> {
         let mut hook = ActivationGradients {
             student: self,
             forward,
+            dropped,
             steps: BTreeMap::new(),
         };
         let extra = ExtraGradients {
@@ -158,7 +170,7 @@ impl LearnedStudent {
         {
             match (self.weight_ranges.get(&id.0), id.1) {
                 (Some(ranges), ParameterName::Weight) => {
-                    let (gradient, steps) = through_quantizer(ranges, value, &gradient)?;
+                    let (gradient, steps) = through_quantizer(ranges, value, &gradient, None)?;
                     parameters.push(gradient);
                     weight_steps.push(steps);
                 }
@@ -173,10 +185,27 @@ impl LearnedStudent {
     }
 }
 
+/// Quantizes activations but for some of their elements.
+struct DroppingActivations<'a> {
+    quantized: &'a FakeQuantized,
+    dropped: Dropped,
+}
+
+impl Hooks for DroppingActivations<'_> {
+    fn output(&mut self, node: NodeId, value: Tensor) -> nn::Result<Tensor> {
+        let Some(quantizer) = self.quantized.quantizer(node) else {
+            return Ok(value);
+        };
+        let quantized = self.dropped.quantized(node, &value, quantizer);
+        quantized.map_err(|error| nn::Error::Hook(Box::new(error)))
+    }
+}
+
 /// Takes gradients through the quantizers of activations and collects those of their steps.
 struct ActivationGradients<'a> {
     student: &'a LearnedStudent,
     forward: &'a Forward,
+    dropped: Option<Dropped>,
     steps: BTreeMap<NodeId, Tensor>,
 }
 
@@ -205,7 +234,8 @@ impl ActivationGradients<'_> {
                 return Ok(None);
             }
         };
-        let (gradient, steps) = through_quantizer(ranges, &value, gradient)?;
+        let dropped = self.dropped.map(|dropped| (dropped, node));
+        let (gradient, steps) = through_quantizer(ranges, &value, gradient, dropped)?;
         self.steps.insert(node, steps);
         Ok(Some(gradient))
     }
@@ -219,14 +249,23 @@ impl GradientHooks for ActivationGradients<'_> {
     }
 }
 
-/// Gradients of `value` and of the logarithms of the steps of its quantizers.
+/// Gradients of `value` and of the logarithms of the steps of its quantizers. Elements `dropped` as
+/// outputs of a node pass theirs on as it is, and move no step.
 fn through_quantizer(
     ranges: &LearnedRanges,
     value: &Tensor,
     gradient: &Tensor,
+    dropped: Option<(Dropped, NodeId)>,
 ) -> Result<(Tensor, Tensor)> {
-    let mut values = gradient.flatten_all()?.to_vec1::<f32>()?;
+    let whole = gradient.flatten_all()?.to_vec1::<f32>()?;
+    let mut values = whole.clone();
+    if let Some((dropped, node)) = dropped {
+        dropped.exchange(node, &mut values, &vec![0.0; whole.len()]);
+    }
     let steps = with_values(value, |value| ranges.backward(value, &mut values))??;
+    if let Some((dropped, node)) = dropped {
+        dropped.exchange(node, &mut values, &whole);
+    }
     let count = steps.len();
     Ok((
         Tensor::from_vec(values, gradient.shape(), gradient.device())?,

@@ -58,7 +58,7 @@ fn fitted_ranges_start_closer_to_the_teacher() {
             ..Settings::default()
         });
         let p = executor::forward(&graph, &images(8), KEEP, &mut ()).unwrap();
-        let q = start.student.forward(&images(8)).unwrap();
+        let q = start.student.forward(&images(8), None).unwrap();
         let sites = alignment::sites(&graph);
         alignment::loss(&sites, &p, &q, 1.0).unwrap().0
     };
@@ -123,9 +123,54 @@ fn the_network_it_gives_computes_what_was_trained() {
     let network = FakeQuantized::new(&refinement.quantized_graph().unwrap()).unwrap();
     let images = images(2);
     assert_eq!(
-        flat(refinement.student.forward(&images).unwrap().output()),
+        flat(refinement.student.forward(&images, None).unwrap().output()),
         flat(network.forward(&images).unwrap().output())
     );
+}
+
+#[test]
+fn what_is_left_unquantized_is_what_the_teacher_computes() {
+    let settings = Settings {
+        dropped: 0.5,
+        ..Settings::default()
+    };
+    let mut refinement = refinement(settings);
+    let student = &refinement.student;
+    let forward = |share| {
+        let dropped = Some(Dropped::new(share, 7));
+        flat(student.forward(&images(2), dropped).unwrap().output())
+    };
+    let graph = student.quantized.graph();
+    let float = executor::forward(graph, &images(2), KEEP, &mut ()).unwrap();
+    assert_eq!(forward(1.0), flat(float.output()));
+    let quantized = student.forward(&images(2), None).unwrap();
+    assert_eq!(forward(0.0), flat(quantized.output()));
+    let before = refinement.quantized_graph().unwrap();
+    refinement.step(&teacher(), 0, 2).unwrap();
+    assert_ne!(
+        before.activations,
+        refinement.quantized_graph().unwrap().activations
+    );
+}
+
+/// The last quantizer as in the test below: an element that was left out hands on its gradient as
+/// it is, also where the range would have clipped it, and does not move the step.
+#[test]
+fn elements_left_unquantized_move_no_step() {
+    let refinement = refinement(Settings::default());
+    let student = &refinement.student;
+    let all = Some(Dropped::new(1.0, 7));
+    let forward = student.forward(&images(2), all).unwrap();
+    let gradient = NetworkGradient::of_logits(vec![1.0; 20]);
+    let found = student.gradients(&forward, &gradient, all).unwrap();
+    for steps in found.activation_steps {
+        assert!(flat(&steps).iter().all(|&step| step == 0.0));
+    }
+    let half = Some(Dropped::new(0.5, 7));
+    let forward = student.forward(&images(2), half).unwrap();
+    let found = student.gradients(&forward, &gradient, half).unwrap();
+    let last = found.activation_steps.last().unwrap();
+    assert_ne!(flat(last), [0.0]);
 }
 
 /// With the rounding of every value held fixed, what the quantizers compute is a smooth function of
@@ -136,11 +181,11 @@ fn the_network_it_gives_computes_what_was_trained() {
 fn gradient_of_the_last_activation_step_is_that_of_finite_differences() {
     let refinement = refinement(Settings::default());
     let student = &refinement.student;
-    let forward = student.forward(&images(2)).unwrap();
+    let forward = student.forward(&images(2), None).unwrap();
     let (&last, ranges) = student.activation_ranges.last_key_value().unwrap();
     let cotangent: Vec<f64> = (0..20).map(|i| f64::from(i % 7) - 3.0).collect();
     let gradient = NetworkGradient::of_logits(cotangent.clone());
-    let found = student.gradients(&forward, &gradient).unwrap();
+    let found = student.gradients(&forward, &gradient, None).unwrap();
     let found = flat(found.activation_steps.last().unwrap())[0];
 
     let network = student.quantized_graph().unwrap();
