@@ -144,6 +144,40 @@ fn resnet20_goes_from_checkpoint_to_board() {
     }
 }
 
+/// Through the game, the refinement and the packed file, which the board's engine reads.
+#[test]
+fn layers_have_widths_of_their_own() {
+    let test = "layers_have_widths_of_their_own";
+    let Some((weights, images)) = cifar10(test) else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let out = folder.path().join("run");
+    let widths = "w4a4,first=w8a8,last=w6a7,layer1.0.conv1=w3a5";
+    let flags = format!(
+        "--bits {widths} --epochs 1 --warmup-epochs 1 --iterations 3 --refinement-epochs 1 \
+         --refinement-pool 48 --refinement-dropped 0.5"
+    );
+    done(quantize(&weights, &out, &flags, (&images, "10")));
+    let model = folder.path().join("model.lowbit").display().to_string();
+    let out = out.display().to_string();
+    done(run(["pack", &out, "--out", &model, "--json"]));
+    let inspected = done(run(["inspect", &model, "--json"]));
+    let layer = |name: &str| {
+        let layers = inspected["layers"].as_array().expect("layers");
+        let layer = layers.iter().find(|layer| layer["name"] == name);
+        let layer = layer.unwrap_or_else(|| panic!("no `{name}` in {inspected}"));
+        (
+            layer["weight_bits"].clone(),
+            layer["activation_bits"].clone(),
+        )
+    };
+    assert_eq!(layer("conv1"), (8.into(), 5.into()));
+    assert_eq!(layer("layer1.0.conv1"), (3.into(), 4.into()));
+    assert_eq!(layer("layer3.2.conv2"), (4.into(), 7.into()));
+    assert_eq!(layer("linear").0, 6);
+}
+
 #[test]
 fn the_float_network_reaches_its_published_accuracy() {
     let test = "the_float_network_reaches_its_published_accuracy";

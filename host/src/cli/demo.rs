@@ -132,7 +132,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
     let run = new_run_directory(&arguments.out)?;
     let preset = Preset::Shapes.config();
     let config = Config {
-        bits: arguments.bits,
+        bits: arguments.bits.into(),
         seed: arguments.seed,
         ..preset
     };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use lowbit_host::dfq::config::{self, Bits, Config, Preset};
+use lowbit_host::dfq::config::{self, Config, Preset, Widths};
 use lowbit_host::dfq::device::DeviceName;
 use lowbit_host::dfq::methods::{Method, Part};
 use lowbit_host::dfq::ranges::RangeChoice;
@@ -86,10 +86,12 @@ struct Flags {
     preset: Option<Preset>,
     /// Bits of weights and activations, 2 to 8 each, e.g. w4a4; needed here or in the file
     ///
-    /// The same in all layers, first and last included, as in the paper. Weights are quantized per
-    /// output channel between their minimum and maximum, activations per tensor.
-    #[arg(long, value_name = "wNaN", help_heading = "Settings")]
-    bits: Option<Bits>,
+    /// The same in all layers, first and last included, as in the paper, unless layers are named:
+    /// w4a4,first=w8a8,last=w8a8,layer1.0.conv1=w3a4. aN is what the layer reads; a value that
+    /// several layers read has the largest of their widths. Weights are quantized per output channel
+    /// between their minimum and maximum, activations per tensor.
+    #[arg(long, value_name = "wNaN[,LAYER=wNaN]", help_heading = "Settings")]
+    bits: Option<Widths>,
     /// adadfq, or a method to compare it with [default: adadfq]
     ///
     /// gdfq trains as well; aac-abn and zeroq take ranges from images optimised from noise, ptq from

@@ -3,6 +3,7 @@
 mod bits;
 mod layers;
 mod preset;
+mod widths;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,7 @@ pub use bits::Bits;
 pub(super) use layers::explain;
 pub use layers::resolve;
 pub use preset::Preset;
+pub use widths::{NodeWidths, Widths};
 
 use super::{
     Error, Method, Result,
@@ -32,7 +34,7 @@ pub struct Config {
     /// What generator and student descend.
     pub method: Method,
     /// Widths of weights and activations.
-    pub bits: Bits,
+    pub bits: Widths,
     /// Epochs in all, warm-up included.
     pub epochs: usize,
     /// Epochs at the start in which only the generator learns.
@@ -108,10 +110,10 @@ impl Default for Config {
         Self {
             preset: Preset::Cifar10,
             method: Method::default(),
-            bits: Bits {
+            bits: Widths::from(Bits {
                 weights: 4,
                 activations: 4,
-            },
+            }),
             epochs: 400,
             warmup_epochs: 4,
             observe_epochs: 4,
@@ -286,7 +288,6 @@ impl Config {
         RangeRule {
             choice: self.ranges,
             percentile: self.percentile,
-            bits: self.bits.activations,
         }
     }
 

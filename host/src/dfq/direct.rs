@@ -83,8 +83,9 @@ pub fn quantize(
             &of_user
         }
     };
-    let ranges = ranges::of_images(teacher, images, recipe.ranges)?;
-    let student = Student::new(teacher, config.bits, config.start_correction())?;
+    let widths = config.bits.of(teacher)?;
+    let ranges = ranges::of_images(teacher, &widths.activations, images, recipe.ranges)?;
+    let student = Student::new(teacher, widths, config.start_correction())?;
     let mut material = Material {
         teacher,
         images: &mut Repeated::new(images),

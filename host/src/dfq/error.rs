@@ -20,6 +20,20 @@ pub enum Error {
     /// A text that names no widths.
     #[error("bit widths `{0}` are not of the form `w4a4`, with 2 to 8 for each")]
     BitsText(String),
+    /// A part of a list of widths that names no layer.
+    #[error("`{0}` in the bit widths is not of the form `LAYER=w8a8`")]
+    BitsOfLayer(String),
+    /// A layer with two widths.
+    #[error("layer `{0}` has bit widths twice")]
+    LayerTwice(String),
+    /// A name that no layer has.
+    #[error("there is no layer `{name}` to give bit widths; the layers are first, last, {known}")]
+    NoLayer {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
     /// A name that no preset has.
     #[error("there is no preset `{name}`, the presets are {known}")]
     Preset {

@@ -42,7 +42,7 @@ pub mod trainer;
 #[cfg(test)]
 pub(crate) mod golden;
 
-pub use config::{Bits, Config, Preset};
+pub use config::{Bits, Config, Preset, Widths};
 pub use error::{Error, Result};
 pub use events::{Epoch, Evaluation, Iteration, Losses, Unwatched, Watcher};
 pub use fake_quantized::FakeQuantized;

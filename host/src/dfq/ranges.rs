@@ -70,19 +70,19 @@ pub struct RangeRule {
     pub choice: RangeChoice,
     /// Percent of the values that a range of [`RangeChoice::Percentile`] keeps at each end.
     pub percentile: f64,
-    /// Width of the codes.
-    pub bits: u8,
 }
 
 /// Least and greatest value behind a node.
 pub type Ends = (f32, f32);
 
-/// The range behind every node of `graph` that has a quantizer, `None` for the others.
+/// The range behind every node of `graph` that has a quantizer, `None` for the others; `bits` has
+/// the width of each.
 ///
 /// # Errors
 /// [`Error::NoImages`] for an empty set; if the images do not fit the network.
 pub fn of_images(
     graph: &Graph,
+    bits: &[u8],
     images: &dyn ImageSet,
     rule: RangeRule,
 ) -> Result<Vec<Option<Ends>>> {
@@ -93,13 +93,13 @@ pub fn of_images(
     }
     let mut histograms = Histograms::new(&extremes.0);
     run(graph, images, &mut histograms)?;
-    let choose = |histogram: Histogram| match rule.choice {
-        RangeChoice::Mse => histogram.least_error(rule.bits),
+    let choose = |histogram: Histogram, bits| match rule.choice {
+        RangeChoice::Mse => histogram.least_error(bits),
         RangeChoice::MinMax | RangeChoice::Percentile => Ok(histogram.within(rule.percentile)),
     };
-    let histograms = histograms.0.into_iter();
+    let histograms = histograms.0.into_iter().zip(bits);
     histograms
-        .map(|histogram| histogram.map(choose).transpose())
+        .map(|(histogram, &bits)| histogram.map(|found| choose(found, bits)).transpose())
         .collect()
 }
 

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use super::{
     Error, Result,
-    config::Bits,
+    config::NodeWidths,
     fake_quantized::{fake_quantize_activation, with_quantized_weights, with_values},
     methods::NetworkGradient,
     observer::{RangeObserver, StartCorrection},
@@ -14,7 +14,7 @@ use super::{
     quantizer::{LinearQuantizer, parallel_range},
 };
 use crate::{
-    graph::{ActivationRange, Graph, NodeId, Op, Operators, Placement, QuantizedGraph, Quantizer},
+    graph::{ActivationRange, Graph, NodeId, Op, Operators, Placement, QuantizedGraph},
     nn::{
         self,
         executor::{
@@ -25,16 +25,11 @@ use crate::{
     },
 };
 
-/// Bits of values without activation function that have to be integers on a board.
-const LINEAR_BITS: u8 = 8;
-
 /// The quantized copy of the teacher: the same operators in evaluation mode, with the weights of
 /// all convolutions and linear layers fake-quantized, and the values of [`Graph::quantizers`].
 #[derive(Debug, Clone)]
 pub struct Student {
-    bits: Bits,
-    /// Width of the quantizer behind each node, if there is one.
-    activation_bits: Vec<u8>,
+    widths: NodeWidths,
     /// What the optimizer moves.
     trained: Graph,
     /// The same with weights that take the values of codes only.
@@ -48,13 +43,12 @@ impl Student {
     ///
     /// # Errors
     /// If the weights cannot be quantized.
-    pub fn new(teacher: &Graph, bits: Bits, correction: StartCorrection) -> Result<Self> {
+    pub fn new(teacher: &Graph, widths: NodeWidths, correction: StartCorrection) -> Result<Self> {
         let quantizers = teacher.quantizers().into_iter();
         Ok(Self {
-            bits,
+            quantized: with_values_of_codes(teacher, &widths)?,
+            widths,
             trained: teacher.clone(),
-            quantized: with_values_of_codes(teacher, bits)?,
-            activation_bits: activation_bits(teacher, bits),
             observers: quantizers
                 .map(|found| found.map(|_| RangeObserver::new(correction)))
                 .collect(),
@@ -67,7 +61,7 @@ impl Student {
     /// If the device has no room for it.
     pub fn placed(mut self, placement: &Placement) -> Result<Self> {
         self.trained = self.trained.placed(&placement.in_single_precision())?;
-        self.quantized = with_values_of_codes(&self.trained, self.bits)?;
+        self.quantized = with_values_of_codes(&self.trained, &self.widths)?;
         Ok(self)
     }
 
@@ -114,7 +108,7 @@ impl Student {
             return self.forward_on_device(images, observe, options);
         }
         let mut hook = ActivationHook {
-            bits: &self.activation_bits,
+            bits: &self.widths.activations,
             observe,
             observers: &mut self.observers,
         };
@@ -134,7 +128,7 @@ impl Student {
     ) -> Result<Forward> {
         let device = &self.quantized.placement.device;
         if observe {
-            let bits = &self.activation_bits;
+            let bits = &self.widths.activations;
             let mut hook = FollowedActivations::new(bits, &mut self.observers, device)?;
             let pass = executor::forward(&self.quantized, images, options, &mut hook)?;
             hook.finish()?;
@@ -148,7 +142,7 @@ impl Student {
     /// The quantizers of the ranges as they are, one entry per node.
     fn quantizers(&self) -> Result<Vec<Option<LinearQuantizer>>> {
         let quantizer = |(node, observer): (usize, &RangeObserver)| {
-            let range = activation_range(NodeId(node), observer, self.activation_bits[node])?;
+            let range = activation_range(NodeId(node), observer, self.widths.activations[node])?;
             LinearQuantizer::new(&range)
         };
         let observers = self.observers.iter().enumerate();
@@ -175,7 +169,7 @@ impl Student {
     /// network.
     pub fn input_of(&mut self, node: NodeId, images: &Tensor) -> Result<Tensor> {
         let mut hook = ActivationHook {
-            bits: &self.activation_bits,
+            bits: &self.widths.activations,
             observe: false,
             observers: &mut self.observers,
         };
@@ -241,7 +235,7 @@ impl Student {
     pub fn update(&mut self, change: impl FnOnce(&mut [&mut Tensor]) -> Result<()>) -> Result<()> {
         let parameters = self.trained.parameters_mut().into_iter();
         change(&mut parameters.map(|(_, tensor)| tensor).collect::<Vec<_>>())?;
-        self.quantized = with_values_of_codes(&self.trained, self.bits)?;
+        self.quantized = with_values_of_codes(&self.trained, &self.widths)?;
         Ok(())
     }
 
@@ -251,13 +245,13 @@ impl Student {
     /// [`Error::NothingObserved`] before the first images.
     pub fn quantized_graph(&self) -> Result<QuantizedGraph> {
         let activations = self.observers.iter().enumerate().map(|(node, observer)| {
-            let bits = self.activation_bits[node];
+            let bits = self.widths.activations[node];
             let range = |observer| activation_range(NodeId(node), observer, bits);
             observer.as_ref().map(range).transpose()
         });
         Ok(QuantizedGraph {
             graph: self.trained.clone(),
-            weight_bits: weight_bits(&self.trained, self.bits.weights),
+            weight_bits: self.widths.weights.clone(),
             weight_ranges: BTreeMap::new(),
             activations: activations.collect::<Result<_>>()?,
         })
@@ -325,24 +319,6 @@ fn activation_range(node: NodeId, observer: &RangeObserver, bits: u8) -> Result<
     })
 }
 
-/// Width of the quantizer behind each node, if there is one. The published method leaves values
-/// without activation function in floating point; a board cannot.
-pub(super) fn activation_bits(graph: &Graph, bits: Bits) -> Vec<u8> {
-    let width = |found| match found {
-        Some(Quantizer::Linear) => bits.activations.max(LINEAR_BITS),
-        Some(Quantizer::Activation) | None => bits.activations,
-    };
-    graph.quantizers().into_iter().map(width).collect()
-}
-
-fn with_values_of_codes(graph: &Graph, bits: Bits) -> Result<Graph> {
-    with_quantized_weights(graph, &weight_bits(graph, bits.weights), &BTreeMap::new())
-}
-
-fn weight_bits(graph: &Graph, bits: u8) -> Vec<Option<u8>> {
-    let has_weight = |op: &Op| matches!(op, Op::Conv2d(_) | Op::Linear(_));
-    let nodes = graph.nodes.iter();
-    nodes
-        .map(|node| has_weight(&node.op).then_some(bits))
-        .collect()
+fn with_values_of_codes(graph: &Graph, widths: &NodeWidths) -> Result<Graph> {
+    with_quantized_weights(graph, &widths.weights, &BTreeMap::new())
 }

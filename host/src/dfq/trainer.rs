@@ -104,7 +104,11 @@ impl Trainer {
     /// If a setting makes no sense or the teacher has no BatchNorm.
     pub fn with_generator(teacher: Graph, generator: Generator, config: Config) -> Result<Self> {
         config.check()?;
-        let student = Student::new(&teacher, config.bits, config.start_correction())?;
+        let student = Student::new(
+            &teacher,
+            config.bits.of(&teacher)?,
+            config.start_correction(),
+        )?;
         let sizes = generator
             .parameters()
             .into_iter()

@@ -5,7 +5,7 @@ use std::path::Path;
 use fs_err as fs;
 use toml::{Table, Value};
 
-use super::{Bits, Config, Preset};
+use super::{Config, Preset, Widths};
 use crate::dfq::{Error, Method, Result};
 
 /// A settings file, checked for names and types.
@@ -40,10 +40,10 @@ pub fn resolve(file: Option<&Path>, flags: Table) -> Result<Config> {
 fn with_preset(given: Table) -> Result<Config> {
     let preset: Option<Preset> = get(&given, "preset")?;
     let method: Option<Method> = get(&given, "method")?;
-    let bits: Bits = get(&given, "bits")?.ok_or(Error::NoBits)?;
+    let bits: Widths = get(&given, "bits")?.ok_or(Error::NoBits)?;
     let preset = preset
         .unwrap_or_default()
-        .config_for(method.unwrap_or_default(), bits);
+        .config_for(method.unwrap_or_default(), bits.most);
     let mut table = Table::try_from(preset)?;
     merge(&mut table, given);
     table
@@ -165,7 +165,7 @@ mod tests {
         let alone = resolve(None, "bits = \"w3a3\"".parse().unwrap()).unwrap();
         assert_eq!(
             alone,
-            Preset::Cifar10.config_for(Method::Adadfq, alone.bits)
+            Preset::Cifar10.config_for(Method::Adadfq, alone.bits.most)
         );
     }
 

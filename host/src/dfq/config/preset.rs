@@ -111,7 +111,7 @@ impl Preset {
     pub fn config_for(self, method: Method, bits: Bits) -> Config {
         let start = Config {
             preset: self,
-            bits,
+            bits: bits.into(),
             ..Config::default()
         };
         let mut config = method.settings(self.schedule(Width::of(bits), start));
@@ -208,7 +208,7 @@ mod tests {
     fn every_preset_is_valid_and_survives_toml() {
         for preset in Preset::ALL {
             for method in Method::ALL {
-                let config = preset.config_for(method, preset.config().bits);
+                let config = preset.config_for(method, preset.config().bits.most);
                 config.check().unwrap();
                 let text = toml::to_string(&config).unwrap();
                 assert_eq!(toml::from_str::<Config>(&text).unwrap(), config);
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn gdfq_brings_the_settings_of_its_paper() {
-        let bits = Config::default().bits;
+        let bits = Config::default().bits.most;
         let config = Preset::Cifar10.config_for(Method::Gdfq, bits);
         assert_eq!((config.batch, config.gamma, config.alpha), (200, 0.1, 1.0));
         let config = Preset::ImagenetResnet18.config_for(Method::Gdfq, bits);

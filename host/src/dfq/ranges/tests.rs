@@ -88,18 +88,21 @@ fn batch(seed: u64, size: usize) -> Images {
     }
 }
 
+fn bits(network: &Graph) -> Vec<u8> {
+    vec![4; network.nodes.len()]
+}
+
 fn rule(choice: RangeChoice) -> RangeRule {
     RangeRule {
         choice,
         percentile: 99.0,
-        bits: 4,
     }
 }
 
 #[test]
 fn ranges_span_all_batches_and_stand_behind_relus_only() {
     let (network, set) = (network(), vec![batch(1, 3), batch(2, 2)]);
-    let ranges = of_images(&network, &set, rule(RangeChoice::MinMax)).unwrap();
+    let ranges = of_images(&network, &bits(&network), &set, rule(RangeChoice::MinMax)).unwrap();
     let options = ForwardOptions {
         batch_statistics: BatchStatistics::Running,
         keep_for_backward: true,
@@ -124,7 +127,7 @@ fn ranges_span_all_batches_and_stand_behind_relus_only() {
         );
     }
     for choice in [RangeChoice::Percentile, RangeChoice::Mse] {
-        let narrower = of_images(&network, &set, rule(choice)).unwrap();
+        let narrower = of_images(&network, &bits(&network), &set, rule(choice)).unwrap();
         for (narrow, wide) in narrower.iter().zip(&ranges) {
             let (Some(narrow), Some(wide)) = (narrow, wide) else {
                 assert_eq!(narrow, wide);
@@ -138,7 +141,7 @@ fn ranges_span_all_batches_and_stand_behind_relus_only() {
 #[test]
 fn no_images_give_no_ranges() {
     let none: Vec<Images> = Vec::new();
-    let result = of_images(&network(), &none, rule(RangeChoice::MinMax));
+    let result = of_images(&network(), &[], &none, rule(RangeChoice::MinMax));
     assert!(matches!(result, Err(Error::NoImages)));
 }
 

@@ -33,7 +33,7 @@ use self::{
     student::{Gradients, KEEP, LearnedStudent},
 };
 use super::{
-    Error, Result, config::Bits, losses::Logits, methods::NetworkGradient, optimizer::Adam,
+    Error, Result, config::NodeWidths, losses::Logits, methods::NetworkGradient, optimizer::Adam,
     random::Random,
 };
 use crate::{
@@ -64,7 +64,7 @@ impl Refinement {
     /// If the pool is empty or its images do not fit the network.
     pub(super) fn new(
         teacher: &Graph,
-        bits: Bits,
+        widths: NodeWidths,
         settings: Settings,
         pool: ImagePool,
         random: Random,
@@ -73,7 +73,7 @@ impl Refinement {
         let distance = pool.images().div_ceil(RANGE_IMAGES);
         let spread: Vec<u32> = (0..pool.images() as u32).step_by(distance).collect();
         let images = pool.select(&spread)?;
-        let student = LearnedStudent::new(teacher, bits, &images, settings.fitted_ranges)?;
+        let student = LearnedStudent::new(teacher, widths, &images, settings.fitted_ranges)?;
         let adam = |sizes: Vec<usize>| Adam::with_betas(0.0, [0.9, 0.999], sizes);
         let parameters = teacher.parameters().into_iter();
         let parameters = parameters.map(|(_, tensor)| tensor.elem_count());

@@ -8,10 +8,9 @@ use super::{dropped::Dropped, learned_range::LearnedRanges};
 use crate::{
     dfq::{
         Error, Result,
-        config::Bits,
+        config::NodeWidths,
         fake_quantized::{FakeQuantized, with_values},
         methods::NetworkGradient,
-        student::activation_bits,
     },
     graph::{Graph, NodeId, Op, ParameterName, QuantizedGraph},
     nn::{
@@ -34,7 +33,7 @@ pub(super) const KEEP: ForwardOptions = ForwardOptions {
 /// The quantized copy of the teacher with ranges that are learned along with its parameters.
 #[derive(Debug, Clone)]
 pub(super) struct LearnedStudent {
-    bits: Bits,
+    widths: NodeWidths,
     /// Parameters before quantization.
     pub(super) trained: Graph,
     /// Of the weights of convolutions and linear layers.
@@ -59,29 +58,34 @@ impl LearnedStudent {
     ///
     /// # Errors
     /// If the images do not fit the network or a weight is not finite.
-    pub(super) fn new(teacher: &Graph, bits: Bits, images: &Tensor, fitted: bool) -> Result<Self> {
+    pub(super) fn new(
+        teacher: &Graph,
+        widths: NodeWidths,
+        images: &Tensor,
+        fitted: bool,
+    ) -> Result<Self> {
         let pass = executor::forward(teacher, images, KEEP, &mut ())?;
         let (mut weight_ranges, mut activation_ranges) = (BTreeMap::new(), BTreeMap::new());
-        let (quantizers, widths) = (teacher.quantizers(), activation_bits(teacher, bits));
+        let quantizers = teacher.quantizers();
         for (index, node) in teacher.nodes.iter().enumerate() {
             let id = NodeId(index);
-            if let Some(weight) = weight(&node.op) {
+            if let (Some(weight), Some(bits)) = (weight(&node.op), widths.weights[index]) {
                 let ranges = with_values(weight, |values| {
                     let rows = values.chunks(row_size(weight)?);
-                    LearnedRanges::new(bits.weights, rows, fitted)
+                    LearnedRanges::new(bits, rows, fitted)
                 })??;
                 weight_ranges.insert(id, ranges);
             }
             if let (Some(_), Some(value)) = (quantizers[index], pass.value(id)) {
                 let ranges = with_values(value, |values| {
-                    LearnedRanges::new(widths[index], [values].into_iter(), fitted)
+                    LearnedRanges::new(widths.activations[index], [values].into_iter(), fitted)
                 })??;
                 activation_ranges.insert(id, ranges);
             }
         }
-        let network = network(teacher, bits, &weight_ranges, &activation_ranges)?;
+        let network = network(teacher, &widths, &weight_ranges, &activation_ranges)?;
         Ok(Self {
-            bits,
+            widths,
             trained: teacher.clone(),
             weight_ranges,
             activation_ranges,
@@ -96,7 +100,7 @@ impl LearnedStudent {
     pub(super) fn quantized_graph(&self) -> Result<QuantizedGraph> {
         network(
             &self.trained,
-            self.bits,
+            &self.widths,
             &self.weight_ranges,
             &self.activation_ranges,
         )
@@ -275,12 +279,11 @@ fn through_quantizer(
 
 fn network(
     trained: &Graph,
-    bits: Bits,
+    widths: &NodeWidths,
     weight_ranges: &BTreeMap<NodeId, LearnedRanges>,
     activation_ranges: &BTreeMap<NodeId, LearnedRanges>,
 ) -> Result<QuantizedGraph> {
     let nodes = || (0..trained.nodes.len()).map(NodeId);
-    let weight_bits = nodes().map(|node| weight_ranges.contains_key(&node).then_some(bits.weights));
     let activations = nodes().map(|node| {
         let ranges = activation_ranges.get(&node);
         ranges.map(LearnedRanges::activation_range).transpose()
@@ -291,7 +294,7 @@ fn network(
         Ok((node, tensor))
     });
     Ok(QuantizedGraph {
-        weight_bits: weight_bits.collect(),
+        weight_bits: widths.weights.clone(),
         weight_ranges: weight_ranges.collect::<Result<_>>()?,
         activations: activations.collect::<Result<_>>()?,
         graph: trained.clone(),

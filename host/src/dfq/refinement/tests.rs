@@ -4,7 +4,11 @@ use candle_core::{Device, Tensor};
 
 use super::*;
 use crate::{
-    dfq::{fake_quantized::FakeQuantized, golden::flat},
+    dfq::{
+        config::{Bits, Widths},
+        fake_quantized::FakeQuantized,
+        golden::flat,
+    },
     graph::{Normalization, Op},
     zoo::{self, RandomParameters},
 };
@@ -33,7 +37,8 @@ fn refinement(settings: Settings) -> Refinement {
     let random = Random::new(1, 0);
     let mut pool = ImagePool::default();
     pool.offer(&images(8), 8, 0, 1).unwrap();
-    Refinement::new(&teacher(), BITS, settings, pool, random).unwrap()
+    let widths = Widths::from(BITS).of(&teacher()).unwrap();
+    Refinement::new(&teacher(), widths, settings, pool, random).unwrap()
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl Trainer {
     pub(in crate::dfq) fn start_refinement(&mut self) -> Result<Refinement> {
         Refinement::new(
             self.teacher.graph(),
-            self.config.bits,
+            self.config.bits.of(self.teacher.graph())?,
             self.config.refinement.clone(),
             std::mem::take(&mut self.pool),
             Random::new(self.config.seed, stream::REFINEMENT),

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::*;
 use crate::{
     dfq::{
-        config::Bits,
+        config::{Bits, Widths},
         fake_quantized::FakeQuantized,
         golden::{assert_close, flat, norm_distance},
         images::Repeated,
@@ -46,10 +46,10 @@ fn student_of(bits: Bits, set: &Vec<Images>) -> Student {
     let rule = RangeRule {
         choice: RangeChoice::MinMax,
         percentile: 100.0,
-        bits: bits.activations,
     };
-    let ranges = ranges::of_images(&teacher(), set, rule).unwrap();
-    let student = Student::new(&teacher(), bits, StartCorrection::Textbook).unwrap();
+    let widths = Widths::from(bits).of(&teacher()).unwrap();
+    let ranges = ranges::of_images(&teacher(), &widths.activations, set, rule).unwrap();
+    let student = Student::new(&teacher(), widths, StartCorrection::Textbook).unwrap();
     student.with_ranges(&ranges)
 }
 
