@@ -24,6 +24,9 @@
 //! ```
 //!
 //! So `w` need not be masked: what `w1` adds to the upper sum is the lower sum of the other channel.
+//!
+//! Codes whose products fill their halves are summed twice, as words and in their upper halves alone.
+//! The upper sum comes off the other, and leaves the lower one.
 
 use crate::format::{Convolution, Layout, Storage};
 
@@ -49,6 +52,8 @@ pub(super) struct Lanes {
     pub(super) chunks: u32,
     /// Taps of the first chunk, which takes what the others leave.
     pub(super) first: u32,
+    /// Products fill their fields: no two of them can be summed without setting them apart.
+    pub(super) fills: bool,
 }
 
 impl Lanes {
@@ -58,13 +63,10 @@ impl Lanes {
         if weight_bits < 2 || weight_bits > Layout::PAIRS_MOST_BITS {
             return None;
         }
-        if activation_bits < 1 || activation_bits > 8 {
-            return None;
-        }
         let channel = 32 - weight_bits as u32;
         let position = channel / 2;
         let product = largest_product(weight_bits, activation_bits);
-        let chunk = (((1u64 << position) - 1) / product) as u32 / ROUND * ROUND;
+        let chunk = most_products(position, weight_bits, activation_bits) / ROUND * ROUND;
         // The fourth sum is what is left of 64 bits, for all taps.
         let fourth = 1u64 << (64 - channel - position);
         let fits = match product.checked_mul(taps) {
@@ -88,69 +90,91 @@ impl Lanes {
             chunk,
             chunks,
             first: rounded - (chunks - 1) * chunk,
+            fills: false,
         })
     }
 
     /// Lanes of two products for sums of `taps` products.
     const fn two(weight_bits: u8, activation_bits: u8, taps: u32) -> Self {
-        let most = u16::MAX as u64 / largest_product(weight_bits, activation_bits);
-        let chunk = most as u32 / ROUND * ROUND;
+        let most = most_products(HALF, weight_bits, activation_bits);
+        let fills = most < SHORTEST_CHUNK;
         let rounded = taps.next_multiple_of(ROUND);
-        let chunks = rounded.div_ceil(chunk);
+        let chunk = if fills { rounded } else { most / ROUND * ROUND };
+        let others = match rounded.saturating_sub(1).checked_div(chunk) {
+            Some(others) => others,
+            None => 0,
+        };
         Self {
             position: HALF,
             channel: HALF,
             chunk,
-            chunks,
-            first: rounded - (chunks - 1) * chunk,
+            chunks: others + 1,
+            first: rounded - others * chunk,
+            fills,
         }
     }
 
-    /// Lanes for the operands of `convolution`; `None` if its weights do not lie in pairs, its input
-    /// has no code for padding, or a sum of codes outgrows its field.
+    /// Lanes for the operands of `convolution`; `None` if the layout of its weights does not suit
+    /// them, its input has no code for padding, or a sum of codes outgrows its field.
     pub(super) fn of(convolution: &Convolution) -> Option<Self> {
         let weights = &convolution.weights;
-        let paired = weights.layout == Layout::Pairs;
-        let four = paired.then(|| Self::suiting(convolution, weights.bits))??;
-        match convolution.input.storage {
-            Storage::Code8 { bits } if !cfg!(lowbit_armv7m) => {
-                Some(Self::two(weights.bits, bits, convolution.taps() as u32))
-            }
-            _ => Some(four),
+        if cfg!(lowbit_armv7m) {
+            let paired = weights.layout == Layout::Pairs;
+            return paired.then(|| Self::suiting(convolution, weights.bits))?;
         }
+        let bits = code_bits(convolution)?;
+        let taps = convolution.taps();
+        let sum = largest_product(weights.bits, bits).saturating_mul(taps);
+        let fits = (1..=i32::MAX as u64).contains(&sum);
+        let lanes = fits.then(|| Self::two(weights.bits, bits, taps as u32))?;
+        lanes.hold_pixel(convolution, bits).then_some(lanes)
     }
 
     fn suiting(convolution: &Convolution, weight_bits: u8) -> Option<Self> {
-        let input = &convolution.input;
-        let Storage::Code8 { bits } = input.storage else {
-            return None;
-        };
-        let highest = (1i64 << bits) - 1;
-        let padding = -i64::from(input.zero_point);
-        let channels = i64::from(input.channels);
+        let bits = code_bits(convolution)?;
         let lanes = Self::four(weight_bits, bits, convolution.taps())?;
-        // The codes of a pixel are summed in their lanes, for the weights' zero points.
-        let fits = channels * highest < 1 << lanes.position;
-        let padded = (0..=highest).contains(&padding);
-        (convolution.groups == 1 && fits && padded).then_some(lanes)
+        lanes.hold_pixel(convolution, bits).then_some(lanes)
     }
+
+    /// Whether the codes of a pixel can be summed in their lanes, for the weights' zero points.
+    fn hold_pixel(&self, convolution: &Convolution, bits: u8) -> bool {
+        u64::from(convolution.input.channels) * ((1 << bits) - 1) < 1 << self.position
+    }
+}
+
+/// Bits of the codes that `convolution` reads; `None` if it reads values, it has groups, or no code
+/// stands for padding.
+fn code_bits(convolution: &Convolution) -> Option<u8> {
+    let Storage::Code8 { bits } = convolution.input.storage else {
+        return None;
+    };
+    let padding = -i64::from(convolution.input.zero_point);
+    let padded = (0..1 << bits).contains(&padding);
+    (convolution.groups == 1 && padded && bits > 0).then_some(bits)
 }
 
 const fn largest_product(weight_bits: u8, activation_bits: u8) -> u64 {
     ((1 << weight_bits) - 1) * ((1 << activation_bits) - 1)
 }
 
-/// No sum of a chunk outgrows its half of a word, at any width that has lanes.
+/// The most products that can be summed in a field of `bits` bits.
+const fn most_products(bits: u32, weight_bits: u8, activation_bits: u8) -> u32 {
+    let product = largest_product(weight_bits, activation_bits);
+    match ((1u64 << bits) - 1).checked_div(product) {
+        Some(most) => most as u32,
+        None => 0,
+    }
+}
+
+/// No sum of a chunk, and no product of codes that fill their fields, outgrows its half of a word.
 const _: () = {
     let mut weight_bits = 2;
-    while weight_bits <= Layout::PAIRS_MOST_BITS {
+    while weight_bits <= 8 {
         let mut activation_bits = 1;
         while activation_bits <= 8 {
-            if Lanes::four(weight_bits, activation_bits, 1).is_some() {
-                let chunk = Lanes::two(weight_bits, activation_bits, 1).chunk as u64;
-                let sum = chunk * largest_product(weight_bits, activation_bits);
-                assert!(chunk >= SHORTEST_CHUNK as u64 && sum < 1 << HALF);
-            }
+            let lanes = Lanes::two(weight_bits, activation_bits, u16::MAX as u32);
+            let together = if lanes.fills { 1 } else { lanes.chunk as u64 };
+            assert!(together * largest_product(weight_bits, activation_bits) < 1 << HALF);
             activation_bits += 1;
         }
         weight_bits += 1;

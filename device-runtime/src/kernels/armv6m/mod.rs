@@ -2,6 +2,12 @@
 //! overwrites a factor, and reach only eight registers with most instructions.
 #![expect(unsafe_code, reason = "inline assembly")]
 
+mod filled;
+mod finish;
 mod lanes;
+mod pack;
 
+pub(super) use filled::filled_product;
+pub(super) use finish::finish_tile;
 pub(super) use lanes::lanes_chunk;
+pub(super) use pack::lanes_pack;

@@ -15,6 +15,17 @@ pub(super) struct CodesMut<'a> {
     pub(super) codes: &'a mut [u8],
 }
 
+/// What is added before the shift, for code of a core's own.
+#[cfg(any(lowbit_armv6m, lowbit_riscv32m))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::kernels) enum Added {
+    Nothing,
+    /// The code that is overwritten.
+    InPlace,
+    /// The addends of the tile.
+    Listed,
+}
+
 /// What a tile is made of.
 #[derive(Debug, Default)]
 #[repr(C)]
@@ -143,6 +154,10 @@ impl<'a> Finish<'a> {
             self.fetch(place, &mut tile.addends);
         }
         let pixel = (y * output.width + x) * output.channels + self.first;
+        #[cfg(any(lowbit_armv6m, lowbit_riscv32m))]
+        if x + WIDTH <= output.width && self.tile_on_core(tile, pixel, output) {
+            return;
+        }
         let positions = WIDTH.min(output.width - x.min(output.width));
         let channels = self.channels.iter().take(self.count);
         let rows = tile.sums.iter().zip(&tile.addends);
@@ -164,6 +179,28 @@ impl<'a> Finish<'a> {
                 *code = channel.code(sum, patch_sum, addend, self.ends, self.is_usual);
             }
         }
+    }
+
+    /// The tile, with all positions, by the core's own code. `false`, having done nothing, if that does
+    /// not suit it.
+    #[cfg(any(lowbit_armv6m, lowbit_riscv32m))]
+    #[inline(always)]
+    fn tile_on_core(&self, tile: &Tile, pixel: usize, output: &mut CodesMut<'_>) -> bool {
+        #[cfg(lowbit_armv6m)]
+        use crate::kernels::armv6m::finish_tile;
+        #[cfg(lowbit_riscv32m)]
+        use crate::kernels::riscv32::finish_tile;
+        if self.count != CHANNELS || !self.is_usual || self.ends[0] != 0 {
+            return false;
+        }
+        let added = match self.skipped {
+            Skipped::Nothing => Added::Nothing,
+            Skipped::InPlace => Added::InPlace,
+            Skipped::Projection | Skipped::Elsewhere { .. } => Added::Listed,
+        };
+        let codes = output.codes.get_mut(pixel..).unwrap_or_default();
+        let [_, highest] = self.ends;
+        finish_tile(&self.channels, tile, added, highest, output.channels, codes)
     }
 
     /// The codes of a tensor that lies elsewhere.

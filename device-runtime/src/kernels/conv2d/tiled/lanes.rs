@@ -3,6 +3,7 @@
 #[cfg(not(lowbit_armv7m))]
 use super::Sums;
 use super::{CHANNELS, Source, WIDTH};
+use crate::format::Layout;
 use crate::kernels::elements::Elements;
 use crate::kernels::lanes::Lanes;
 use crate::kernels::parameters::Rows;
@@ -13,9 +14,9 @@ use crate::kernels::cortex_m_dsp::lanes_pack as pack_pairs;
 pub(super) use crate::kernels::cortex_m_dsp::lanes_product as product;
 
 #[cfg(lowbit_armv6m)]
-use crate::kernels::armv6m::lanes_chunk as chunk_product;
+use crate::kernels::armv6m::{filled_product, lanes_chunk as chunk_product};
 #[cfg(lowbit_riscv32m)]
-use crate::kernels::riscv32::lanes_chunk as chunk_product;
+use crate::kernels::riscv32::{filled_product, lanes_chunk as chunk_product};
 
 /// Packs row `y` of the input, `None` outside the image, as the tile whose first column is `x` sees
 /// it: per kernel column and channel two words, each with the codes of two positions. Returns the
@@ -64,13 +65,16 @@ fn pixel<'a>(source: &Source<'a>, y: usize, x: usize) -> Option<&'a [u8]> {
 
 /// Returns the sum of the codes of each pixel, which fits a lane.
 fn pack_pixels(pixels: [&[u8]; WIDTH], shift: u32, into: &mut [u32]) -> [i32; WIDTH] {
+    #[cfg(not(lowbit_armv6m))]
     let [low, high] = pack_pairs(pixels, shift, into);
+    #[cfg(lowbit_armv6m)]
+    let [low, high] = crate::kernels::armv6m::lanes_pack(pixels, into);
     let mask = (1u32 << shift) - 1;
     [low & mask, low >> shift, high & mask, high >> shift].map(|sum| sum as i32)
 }
 
 /// Returns the sums of the words with the first and of those with the second two positions.
-#[cfg(not(lowbit_armv7m))]
+#[cfg(not(any(lowbit_armv7m, lowbit_armv6m)))]
 fn pack_pairs(pixels: [&[u8]; WIDTH], shift: u32, into: &mut [u32]) -> [u32; 2] {
     let [first, second, third, fourth] = pixels;
     let mut sums = [0u32; 2];
@@ -89,30 +93,59 @@ fn pack_pairs(pixels: [&[u8]; WIDTH], shift: u32, into: &mut [u32]) -> [u32; 2] 
 /// Unpacks the weights of the channel pair that starts with `channel` into words with the codes of
 /// both; what is left of `into` becomes 0.
 pub(super) fn unpack(rows: &Rows<'_>, channel: usize, into: &mut [u32]) {
-    let words = rows.pair_words(channel / CHANNELS);
-    match rows.bits {
-        2 => unpack_words::<2, 8>(words, into),
-        3 => unpack_words::<3, 5>(words, into),
-        4 => unpack_words::<4, 4>(words, into),
-        5 => unpack_words::<5, 3>(words, into),
-        _ => {}
+    match rows.layout {
+        Layout::Pairs => {
+            let words = rows.pair_words(channel / CHANNELS);
+            match rows.bits {
+                2 => unpack_words::<2, 8>(words, into),
+                3 => unpack_words::<3, 5>(words, into),
+                4 => unpack_words::<4, 4>(words, into),
+                5 => unpack_words::<5, 3>(words, into),
+                _ => {}
+            }
+        }
+        Layout::Rows => unpack_rows(rows, channel, into),
     }
     let behind = into.get_mut(rows.taps..).unwrap_or_default();
     behind.fill(0);
 }
 
+/// Codes of 16 bits each.
+fn unpack_rows(rows: &Rows<'_>, channel: usize, into: &mut [u32]) {
+    let codes = Rows {
+        zero_points: &[],
+        ..*rows
+    };
+    let into: &mut [[i16; CHANNELS]] = bytemuck::must_cast_slice_mut(into);
+    for half in 0..CHANNELS {
+        let mut groups = into.chunks_mut(8);
+        codes.unpack_groups(channel + half, |codes| {
+            let group = groups.next().unwrap_or_default();
+            for (both, code) in group.iter_mut().zip(codes) {
+                if let Some(half) = both.get_mut(half) {
+                    *half = code;
+                }
+            }
+        });
+    }
+}
+
 fn unpack_words<const BITS: u32, const TAPS: usize>(words: &[[u8; 4]], into: &mut [u32]) {
     let (groups, rest) = into.as_chunks_mut::<TAPS>();
-    let taps = |word: &[u8; 4]| {
-        let word = u32::from_le_bytes(*word);
-        core::array::from_fn::<u32, TAPS, _>(|tap| both_codes::<BITS>(word, tap as u32))
-    };
-    let last = words.get(groups.len()).map_or([0; TAPS], taps);
+    let whole = groups.len();
     for (group, word) in groups.iter_mut().zip(words) {
-        *group = taps(word);
+        unpack_word::<BITS>(word, group);
     }
-    for (to, from) in rest.iter_mut().zip(last) {
-        *to = from;
+    if let Some(word) = words.get(whole) {
+        unpack_word::<BITS>(word, rest);
+    }
+}
+
+#[inline(always)]
+fn unpack_word<const BITS: u32>(word: &[u8; 4], into: &mut [u32]) {
+    let word = u32::from_le_bytes(*word);
+    for (tap, to) in (0..).zip(into) {
+        *to = both_codes::<BITS>(word, tap);
     }
 }
 
@@ -139,6 +172,9 @@ pub(super) fn weight_sums(weights: &[u32], lanes: Lanes) -> [i32; CHANNELS] {
 /// Sums of products of codes: per tap one word of weights and two words of the patch, chunk by chunk.
 #[cfg(not(lowbit_armv7m))]
 pub(super) fn product(patch: &[u32], weights: &[u32], lanes: Lanes, sums: &mut Sums) {
+    if lanes.fills {
+        return filled_product(patch, weights, sums);
+    }
     *sums = [[0; WIDTH]; CHANNELS];
     let (mut patch, mut weights) = (patch, weights);
     let mut taps = lanes.first as usize;
@@ -174,4 +210,24 @@ fn chunk_product(patch: &[u32], weights: &[u32], sums: &mut Sums) {
     *sums = fields.map(|[first, second]| {
         [first & 0xffff, first >> 16, second & 0xffff, second >> 16].map(|sum| sum as i32)
     });
+}
+
+/// Sums of products that fill their fields.
+#[cfg(not(any(lowbit_armv7m, lowbit_armv6m, lowbit_riscv32m)))]
+fn filled_product(patch: &[u32], weights: &[u32], sums: &mut Sums) {
+    let mut words = [[0u32; WIDTH / 2]; CHANNELS];
+    let mut uppers = [[0u32; WIDTH / 2]; CHANNELS];
+    for (pairs, &word) in patch.as_chunks::<{ WIDTH / 2 }>().0.iter().zip(weights) {
+        for (channel, weight) in [word & 0xffff, word >> 16].into_iter().enumerate() {
+            for (index, &pair) in pairs.iter().enumerate() {
+                let product = pair.wrapping_mul(weight);
+                words[channel][index] = words[channel][index].wrapping_add(product);
+                uppers[channel][index] = uppers[channel][index].wrapping_add(product >> 16);
+            }
+        }
+    }
+    for ((sums, words), uppers) in sums.iter_mut().zip(words).zip(uppers) {
+        let apart = |index: usize| words[index].wrapping_sub(uppers[index] << 16);
+        *sums = [apart(0), uppers[0], apart(1), uppers[1]].map(|sum| sum as i32);
+    }
 }

@@ -24,7 +24,9 @@ mod operand;
 use super::{Addend, Epilogue, Source};
 use crate::format::{Convolution, Kind, Residual, Storage, TensorSpec};
 use crate::kernels::elements::{Elements, ElementsMut, ImageMut};
-#[cfg(lowbit_armv7m)]
+#[cfg(any(lowbit_armv6m, lowbit_riscv32m))]
+pub(in crate::kernels) use finish::Added;
+#[cfg(any(lowbit_armv7m, lowbit_armv6m, lowbit_riscv32m))]
 pub(in crate::kernels) use finish::Channel;
 pub(in crate::kernels) use finish::Tile;
 use finish::{CodesMut, Finish};

@@ -46,6 +46,9 @@ pub(super) struct Room {
     rows: usize,
     /// Taps of a channel, filled up to whole rounds.
     taps: usize,
+    /// Words of a packed row and taps of a channel if the rows of a kernel are filled up.
+    filled_row: usize,
+    filled_taps: usize,
 }
 
 impl Room {
@@ -53,9 +56,10 @@ impl Room {
     pub(super) fn new(convolution: &Convolution, form: Form, rows: usize) -> Self {
         let channels = usize::from(convolution.input.channels);
         let row_taps = usize::from(convolution.kernel_width) * channels;
+        let filled_taps = row_taps.next_multiple_of(2);
         let row_taps = match form {
             Form::Lanes(_) => row_taps,
-            Form::Duals => row_taps.next_multiple_of(2),
+            Form::Duals => filled_taps,
         };
         let kernel = usize::from(convolution.kernel_height);
         // Rows are shared by the tiles above each other if their kernels overlap.
@@ -67,12 +71,16 @@ impl Room {
             packed_rows: rows.saturating_sub(1) * step + kernel,
             rows,
             taps: (row_taps * kernel).next_multiple_of(ROUND as usize),
+            filled_row: filled_taps * WIDTH / 2,
+            filled_taps: (filled_taps * kernel).next_multiple_of(ROUND as usize),
         }
     }
 
-    /// All words.
+    /// All words, the same number in every form: the host provides them, and does not know which
+    /// form is a core's.
     pub(super) fn words(&self) -> usize {
-        self.padding + WIDTH * (self.rows + self.packed_rows) + self.packed() + self.taps
+        let packed = self.packed_rows * self.filled_row + SLACK;
+        self.padding + WIDTH * (self.rows + self.packed_rows) + packed + self.filled_taps
     }
 
     fn packed(&self) -> usize {
