@@ -71,10 +71,9 @@ fn run(check: bool) -> Result<bool, String> {
         return Ok(compare(&Figures::read(&path)?, &figures));
     }
     figures.write(&path)?;
-    write(
-        documents.join("kernels.md"),
-        &table::text(&workloads, &figures),
-    )?;
+    let path = documents.join("kernels.md");
+    let before = fs_err::read_to_string(&path).map_err(|error| error.to_string())?;
+    write(path, &table::text(&workloads, &figures, &before))?;
     Ok(true)
 }
 

@@ -9,7 +9,8 @@ use lowbit_tests::CORES;
 
 const HEAD: &str = "\
 # Instructions per layer
-Written by `scripts/bench-table`; `scripts/test` fails if a figure gets more than 2 % worse.
+Written by `scripts/bench-table`, which keeps the sections behind the table; `scripts/test` fails if
+a figure gets more than 2 % worse.
 
 Counted by QEMU (`-icount shift=0`) on the emulated cores, exactly repeatable: **instructions, not
 cycles**. Every layer runs through the real engine, in a model that the host has packed, batch 1,
@@ -23,7 +24,9 @@ The ResNets here have parameter-free shortcuts; those that CMSIS-NN is measured 
 convolutions there, 0.6 % more multiplications.
 ";
 
-pub(crate) fn text(workloads: &[Workload], figures: &Figures) -> String {
+/// The figures, and the sections of `before`, the document that is replaced: people write them, and
+/// they are kept.
+pub(crate) fn text(workloads: &[Workload], figures: &Figures, before: &str) -> String {
     let mut text = String::from(HEAD);
     text.push_str("\n| layer | bits | MACs |");
     CORES
@@ -51,6 +54,9 @@ pub(crate) fn text(workloads: &[Workload], figures: &Figures) -> String {
             );
         }
         text.push('\n');
+    }
+    if let Some(start) = before.find("\n## ") {
+        text.push_str(&before[start..]);
     }
     text
 }
