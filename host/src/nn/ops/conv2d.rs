@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use super::correlation::Correlation;
+use super::depthwise;
 use super::outer_product::OuterProduct;
 use super::packed::Packed;
 use super::slices::sum;
@@ -168,6 +169,10 @@ pub fn forward(conv: &Conv2d, weight: &Tensor, input: &Tensor) -> Result<Tensor>
     let geometry = Geometry::new(conv, input.dims())?;
     let (x, w) = (values(input)?, values(weight)?);
     let bias = conv.bias.as_ref().map(values).transpose()?;
+    if depthwise::applies(&geometry) {
+        let output = depthwise::forward(&geometry, &x, &w, bias.as_deref());
+        return tensor(output, &geometry.output_shape());
+    }
     let x = Packed::new(&x, geometry.input_shape(), geometry.padding);
     let correlation = Correlation {
         input: &x,
@@ -199,6 +204,11 @@ pub fn backward_input(
 ) -> Result<Tensor> {
     let geometry = Geometry::new(conv, input_shape)?;
     let (g, w) = (values(gradient)?, values(weight)?);
+    if depthwise::applies(&geometry)
+        && let Some(input) = depthwise::backward_input(&geometry, &g, &w)
+    {
+        return tensor(input, &geometry.input_shape());
+    }
     let (rows, columns) = (geometry.reach(0), geometry.reach(1));
     let padding = Padding {
         top: rows.before,
@@ -249,6 +259,12 @@ pub fn backward_input(
 pub fn backward_weight(conv: &Conv2d, input: &Tensor, gradient: &Tensor) -> Result<Tensor> {
     let geometry = Geometry::new(conv, input.dims())?;
     let (x, g) = (values(input)?, values(gradient)?);
+    let group_channels = geometry.group_inputs();
+    let [height, width] = geometry.kernel;
+    let shape = [geometry.channels_out, group_channels, height, width];
+    if depthwise::applies(&geometry) {
+        return tensor(depthwise::backward_weight(&geometry, &x, &g), &shape);
+    }
     let x = Packed::new(&x, geometry.input_shape(), geometry.padding);
     let g = Packed::new(&g, geometry.output_shape(), Padding::default());
     let offsets = geometry.tap_offsets(x.size);
@@ -268,12 +284,7 @@ pub fn backward_weight(conv: &Conv2d, input: &Tensor, gradient: &Tensor) -> Resu
         };
         total.extend(product.compute());
     }
-    let group_channels = geometry.group_inputs();
-    let [height, width] = geometry.kernel;
-    tensor(
-        total,
-        &[geometry.channels_out, group_channels, height, width],
-    )
+    tensor(total, &shape)
 }
 
 /// Gradient with respect to the bias: the sum over batch, rows and columns.

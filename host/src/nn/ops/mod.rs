@@ -6,6 +6,7 @@ pub mod batch_norm;
 mod buffer;
 pub mod conv2d;
 mod correlation;
+mod depthwise;
 pub mod instructions;
 pub mod linear;
 mod matmul;
