@@ -6,14 +6,15 @@
 //!   r2   code to be written      r10   upper half of the multiplier, signed
 //!   r6   64 bits before the      r11   bias, lower word
 //!   r7   shift, r7 the lower     r12   bias, upper word
-//!                                lr    shift of the upper word
+//!                                lr    shift of the upper word, negative if the lower one counts
 //!   sp   +0 lower half of the addend's multiplier   +4 its upper half   +8 highest code
 //!        +12 codes from pixel to pixel   +16 parameters of the next channel
 //! ```
 //! There is no multiplication to 64 bits. Of numbers in halves of 16 bits, the upper ones signed, all
 //! four products fit 32 bits: `x y = xl yl + ((xl yh + xh yl) << 16) + (xh yh << 32)`.
 //!
-//! A code takes 37 instructions, with one that is overwritten 49, with any other addend 60.
+//! A code takes 39 instructions, with one that is overwritten 51, with any other addend 62; ten more if
+//! it is shifted by less than 32.
 
 use core::arch::naked_asm;
 
@@ -28,8 +29,7 @@ struct Place {
     highest: i32,
 }
 
-/// Writes the codes 0 to `highest` of a whole tile, whose positions are `pixel` apart; shifts are at
-/// least 32. `false`, having done nothing, if `codes` is too short.
+/// Writes the codes 0 to `highest` of a whole tile, whose positions are `pixel` apart. `false`, having done nothing, if `codes` is too short.
 pub(in crate::kernels) fn finish_tile(
     channels: &[Channel; CHANNELS],
     tile: &Tile,
@@ -131,13 +131,31 @@ macro_rules! finish {
                 "adds r7, r7, r3",
                 "mov r3, r12",
                 "adcs r6, r6, r3",
-                "mov r3, lr",
-                "asrs r6, r6, r3",
+                // Less than 0 is 0.
                 "asrs r3, r6, #31",
                 "bics r6, r6, r3",
+                "mov r4, lr",
+                "cmp r4, #0",
+                "bpl 5f",
+                // A shift below 32, of both words; r5 is what lies beyond 32 bits.
+                "bics r7, r7, r3",
+                "rsbs r3, r4, #0",
+                "adds r4, #32",
+                "lsrs r7, r7, r4",
+                "mov r5, r6",
+                "lsrs r5, r5, r4",
+                "lsls r6, r6, r3",
+                "orrs r6, r6, r7",
+                "cmp r5, #0",
+                "beq 6f",
+                "ldr r6, [sp, #8]",
+                "b 6f",
+                "5:",
+                "lsrs r6, r6, r4",
+                "6:",
                 "ldr r3, [sp, #8]",
                 "cmp r6, r3",
-                "ble 3f",
+                "bls 3f",
                 "mov r6, r3",
                 "3:",
                 "strb r6, [r2]",

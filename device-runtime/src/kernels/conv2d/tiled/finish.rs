@@ -190,7 +190,7 @@ impl<'a> Finish<'a> {
         use crate::kernels::armv6m::finish_tile;
         #[cfg(lowbit_riscv32m)]
         use crate::kernels::riscv32::finish_tile;
-        if self.count != CHANNELS || !self.is_usual || self.ends[0] != 0 {
+        if self.count != CHANNELS || self.ends[0] != 0 {
             return false;
         }
         let added = match self.skipped {
