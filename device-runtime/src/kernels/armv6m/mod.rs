@@ -6,8 +6,10 @@ mod filled;
 mod finish;
 mod lanes;
 mod pack;
+mod unpack;
 
 pub(super) use filled::filled_product;
 pub(super) use finish::finish_tile;
 pub(super) use lanes::lanes_chunk;
 pub(super) use pack::lanes_pack;
+pub(super) use unpack::lanes_unpack;
