@@ -102,6 +102,25 @@ fn residual_networks_of_all_widths() {
     }
 }
 
+/// What is measured is a run like any other.
+#[test]
+fn the_gpu_times_its_work() {
+    let Some(gpu) = gpu("the_gpu_times_its_work") else {
+        return;
+    };
+    let mut network = Network::new(1, [16, 16, 3], Element::Value16);
+    network.conv(0, &conv(3, 1, 1, 16, 8), Shortcut::None);
+    network.logits(3, 8);
+    let file = network.pack();
+    let model = Model::new_checked(&file).expect("a sound model");
+    let image = network.pixels();
+    let on_gpu = GpuNetwork::new(gpu, &model, 8).expect("it fits the GPU");
+    let time = on_gpu.time(&[image; 8]).expect("the GPU runs it");
+    // The software driver has a clock.
+    let time = time.map(|time| time.as_nanos());
+    assert!(time.is_some_and(|nanoseconds| nanoseconds > 0), "{time:?}");
+}
+
 /// Depthwise and pointwise convolutions with sums that have zero points, at every width.
 #[test]
 fn depthwise_networks_of_all_widths() {

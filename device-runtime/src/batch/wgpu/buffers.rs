@@ -1,11 +1,15 @@
 //! Memory of the GPU.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::vec::Vec;
 
 use wgpu::BufferUsages;
 
 use super::{Error, Gpu};
+
+/// Shaders count words in 32 bits, and positions a little beyond the last.
+const ADDRESSABLE: u64 = 1 << 33;
 
 impl Gpu {
     /// Whether a shader can be given `found` bytes at once.
@@ -21,7 +25,7 @@ impl Gpu {
     pub(super) fn largest_buffer(&self) -> u64 {
         let limits = self.device.limits();
         let binding = limits.max_storage_buffer_binding_size;
-        binding.min(limits.max_buffer_size)
+        binding.min(limits.max_buffer_size).min(ADDRESSABLE)
     }
 
     /// As many workgroups as are wanted and allowed; shaders loop over what is left.
@@ -58,8 +62,7 @@ impl Gpu {
             // Nobody listens any more if an error has been returned meanwhile.
             let _ = sender.send(mapped);
         });
-        let waited = self.device.poll(wgpu::PollType::wait_indefinitely());
-        waited.map_err(|_| Error::Lost)?;
+        self.wait()?;
         let mapped = receiver.recv().map_err(|_| Error::Lost)?;
         mapped.map_err(|_| Error::Lost)?;
         let result = {
@@ -70,6 +73,16 @@ impl Gpu {
         };
         readback.unmap();
         Ok(result)
+    }
+
+    /// Waits for all that was submitted.
+    pub(super) fn wait(&self) -> Result<(), Error> {
+        let poll = || self.device.poll(wgpu::PollType::wait_indefinitely());
+        // wgpu panics if the GPU is lost meanwhile; what was computed on it is given up anyway.
+        match catch_unwind(AssertUnwindSafe(poll)) {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Error::Lost),
+        }
     }
 }
 

@@ -1,12 +1,12 @@
 //! An opened GPU.
 
-use std::string::{String, ToString};
-use std::vec::Vec;
+use std::sync::Arc;
 
 use pollster::block_on;
-use wgpu::ErrorFilter;
+use wgpu::{ErrorFilter, Features};
 
 use super::Error;
+use super::adapter::{self, Adapter};
 use super::operators::Pipelines;
 
 /// An opened GPU with its compiled operators. Opening takes about a second: share one. Copies are
@@ -16,7 +16,7 @@ pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) pipelines: Pipelines,
-    name: String,
+    adapter: Adapter,
 }
 
 impl Gpu {
@@ -26,11 +26,7 @@ impl Gpu {
     /// [`Error::NoInterface`], [`Error::NoAdapter`], [`Error::Device`] or [`Error::Command`] if
     /// there is no usable GPU.
     pub fn new() -> Result<Self, Error> {
-        let adapter = block_on(instance()?.request_adapter(&wgpu::RequestAdapterOptions {
-            power_preference: wgpu::PowerPreference::HighPerformance,
-            ..Default::default()
-        }));
-        Self::open(&adapter.map_err(Error::NoAdapter)?)
+        Self::open(&adapter::fastest()?)
     }
 
     /// Opens the first GPU whose name contains `name`, in any case.
@@ -38,38 +34,17 @@ impl Gpu {
     /// # Errors
     /// [`Error::UnknownAdapter`] if there is none, otherwise like [`new`](Self::new).
     pub fn with_name(name: &str) -> Result<Self, Error> {
-        let adapters = block_on(instance()?.enumerate_adapters(wgpu::Backends::all()));
-        let wanted = name.to_lowercase();
-        let found = adapters
-            .iter()
-            .find(|adapter| adapter.get_info().name.to_lowercase().contains(&wanted));
-        match found {
-            Some(adapter) => Self::open(adapter),
-            None if adapters.is_empty() => Self::new(),
-            None => Err(Error::UnknownAdapter {
-                wanted: name.to_string(),
-                available: names(&adapters).join(", "),
-            }),
-        }
+        Self::open(&adapter::with_name(name)?)
     }
 
-    /// Names of all GPUs and software drivers.
-    ///
-    /// # Errors
-    /// [`Error::NoInterface`] if this build cannot ask for them.
-    pub fn adapters() -> Result<Vec<String>, Error> {
-        let adapters = block_on(instance()?.enumerate_adapters(wgpu::Backends::all()));
-        Ok(names(&adapters))
-    }
-
-    /// Name of this GPU.
+    /// What this GPU is.
     #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
+    pub fn adapter(&self) -> &Adapter {
+        &self.adapter
     }
 
     fn open(adapter: &wgpu::Adapter) -> Result<Self, Error> {
-        let name = adapter.get_info().name;
+        let found = Adapter::of(adapter);
         let largest = adapter.limits();
         // Large batches take large buffers; all else is what every GPU has.
         let required_limits = wgpu::Limits {
@@ -78,34 +53,25 @@ impl Gpu {
             ..wgpu::Limits::downlevel_defaults()
         };
         let opened = block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+            required_features: adapter.features() & Features::TIMESTAMP_QUERY,
             required_limits,
             ..Default::default()
         }));
         let (device, queue) = opened.map_err(|source| Error::Device {
-            adapter: name.clone(),
+            adapter: found.name.clone(),
             source,
         })?;
+        // Commands run within `checked`. What fails outside of it is a lost GPU, which whoever
+        // waits for results is told; by default wgpu would panic.
+        device.on_uncaptured_error(Arc::new(|_| ()));
         let pipelines = checked(&device, || Pipelines::new(&device))?;
         Ok(Self {
             device,
             queue,
             pipelines,
-            name,
+            adapter: found,
         })
     }
-}
-
-fn instance() -> Result<wgpu::Instance, Error> {
-    if wgpu::Instance::enabled_backend_features().is_empty() {
-        return Err(Error::NoInterface);
-    }
-    let descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    Ok(wgpu::Instance::new(descriptor))
-}
-
-fn names(adapters: &[wgpu::Adapter]) -> Vec<String> {
-    let names = adapters.iter().map(|adapter| adapter.get_info().name);
-    names.collect()
 }
 
 /// Runs commands whose errors wgpu would otherwise answer with a panic.

@@ -30,7 +30,7 @@ pub enum Error {
     /// The GPU has no memory left, or its driver refuses a command.
     #[error("the GPU failed")]
     Command(#[source] wgpu::Error),
-    /// The GPU stopped while its results were awaited.
+    /// The GPU stopped while its results were awaited, for example because its driver was restarted.
     #[error("the GPU was lost while it computed")]
     Lost,
     /// More elements than one buffer holds.

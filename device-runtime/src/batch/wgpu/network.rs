@@ -1,11 +1,13 @@
 //! A model on a GPU.
 
+use std::time::Duration;
 use std::vec;
 use std::vec::Vec;
 
 use wgpu::BufferUsages;
 
 use super::buffers::integers;
+use super::clock::Clock;
 use super::device::checked;
 use super::operators::{Bindings, Operator, WORKGROUP_SIZE};
 use super::parameters::Tensor;
@@ -45,7 +47,7 @@ struct Run {
 
 impl GpuNetwork {
     /// Brings `model` to `gpu`, with room for `images` at once or for as many as the limits of the
-    /// GPU allow.
+    /// GPU and 1 GiB of tensors allow.
     ///
     /// # Errors
     /// [`Error::TooLarge`] if not even one image or the weights of a layer fit a buffer of the GPU,
@@ -121,24 +123,24 @@ impl GpuNetwork {
         Ok(())
     }
 
-    fn run_batch(&self, images: &[&[u8]], logits: &mut [i32]) -> Result<(), Error> {
-        let Some(last) = self.steps.last() else {
-            return Ok(());
+    /// Runs at most [`capacity`](Self::capacity) images and returns how long the GPU computed,
+    /// without the way there and back; nothing if it has no clock.
+    ///
+    /// # Errors
+    /// [`Error::Command`] or [`Error::Lost`] if the GPU fails.
+    pub fn time(&self, images: &[&[u8]]) -> Result<Option<Duration>, Error> {
+        let images = &images[..images.len().min(self.capacity)];
+        let Some(clock) = checked(&self.gpu.device, || Clock::new(&self.gpu))? else {
+            return Ok(None);
         };
+        self.submit(images, Some(&clock))?;
+        clock.read(&self.gpu).map(Some)
+    }
+
+    fn run_batch(&self, images: &[&[u8]], logits: &mut [i32]) -> Result<(), Error> {
+        self.submit(images, None)?;
         let row = self.classes.next_multiple_of(4);
-        let bytes = (row * 4 * images.len()) as u64;
-        checked(&self.gpu.device, || {
-            self.write(images);
-            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-            {
-                let mut pass = encoder.begin_compute_pass(&Default::default());
-                for step in &self.steps {
-                    self.encode(&mut pass, step, images.len());
-                }
-            }
-            encoder.copy_buffer_to_buffer(&self.slots[last.slot], 0, &self.readback, 0, bytes);
-            self.gpu.queue.submit([encoder.finish()]);
-        })?;
+        let bytes = self.logit_bytes(images.len());
         self.gpu.read(&self.readback, bytes, |words| {
             let found = words.chunks_exact(row.max(1));
             for (to, from) in logits.chunks_exact_mut(self.classes.max(1)).zip(found) {
@@ -147,6 +149,35 @@ impl GpuNetwork {
                 }
             }
         })
+    }
+
+    /// Has all operations computed and the logits copied to where they can be read.
+    fn submit(&self, images: &[&[u8]], clock: Option<&Clock>) -> Result<(), Error> {
+        checked(&self.gpu.device, || {
+            self.write(images);
+            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: None,
+                timestamp_writes: clock.map(Clock::writes),
+            });
+            for step in &self.steps {
+                self.encode(&mut pass, step, images.len());
+            }
+            drop(pass);
+            if let Some(clock) = clock {
+                clock.stop(&mut encoder);
+            }
+            if let Some(last) = self.steps.last() {
+                let (logits, bytes) = (&self.slots[last.slot], self.logit_bytes(images.len()));
+                encoder.copy_buffer_to_buffer(logits, 0, &self.readback, 0, bytes);
+            }
+            self.gpu.queue.submit([encoder.finish()]);
+        })
+    }
+
+    /// Bytes of the logits of `images` images on the GPU, where rows are whole quads.
+    fn logit_bytes(&self, images: usize) -> u64 {
+        (self.classes.next_multiple_of(4) * 4 * images) as u64
     }
 
     fn write(&self, images: &[&[u8]]) {
@@ -182,7 +213,7 @@ impl GpuNetwork {
     /// [`Error::Command`] or [`Error::Lost`] if the GPU fails.
     pub fn outputs(&self, images: &[&[u8]]) -> Result<Vec<Vec<Vec<i32>>>, Error> {
         let images = &images[..images.len().min(self.capacity)];
-        self.write(images);
+        checked(&self.gpu.device, || self.write(images))?;
         let mut found = Vec::new();
         for step in &self.steps {
             let tensor = Tensor::new(&step.output);
@@ -206,13 +237,18 @@ impl GpuNetwork {
     }
 }
 
+/// Most bytes of all tensors together: GPUs do not say how much memory they have.
+const MEMORY: u64 = 1 << 30;
+
 /// How many of `wanted` images fit the limits of `gpu`.
 fn capacity(gpu: &Gpu, program: &Program, wanted: usize) -> Result<usize, Error> {
     let tensors = program.slots.iter().chain([&program.pixels, &program.sums]);
-    let largest = tensors.copied().max().unwrap_or(1) * 4;
+    let largest = tensors.clone().copied().max().unwrap_or(1) * 4;
     gpu.check_size("a tensor of one image", largest)?;
-    let most = usize::try_from(gpu.largest_buffer() / largest).unwrap_or(usize::MAX);
-    Ok(wanted.clamp(1, most))
+    let all = tensors.sum::<u64>() * 4;
+    let most = (gpu.largest_buffer() / largest).min(MEMORY / all);
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    Ok(wanted.clamp(1, most.max(1)))
 }
 
 /// What all dispatches are bound to.

@@ -37,6 +37,18 @@ pub(super) const REQUANTIZE: Shader = Shader {
     sources: &[WIDE, shader!("requantize")],
 };
 
+/// Products of packed codes and nothing else.
+pub(super) const PACKED_PRODUCTS: Shader = Shader {
+    name: "packed_products",
+    sources: &[shader!("peak")],
+};
+
+/// Products of whole numbers and nothing else.
+pub(super) const PLAIN_PRODUCTS: Shader = Shader {
+    name: "plain_products",
+    sources: &[shader!("peak")],
+};
+
 /// An operator of networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operator {
@@ -100,10 +112,9 @@ pub(super) struct Bindings<'a> {
     pub(super) output: &'a wgpu::Buffer,
 }
 
-/// All shaders, compiled.
+/// The operators, compiled.
 #[derive(Debug, Clone)]
 pub(super) struct Pipelines {
-    pub(super) requantize: wgpu::ComputePipeline,
     layout: wgpu::BindGroupLayout,
     operators: Vec<wgpu::ComputePipeline>,
 }
@@ -130,7 +141,6 @@ impl Pipelines {
         });
         let compiled = |operator: &Operator| compile(device, &operator.shader(), Some(&shared));
         Self {
-            requantize: compile(device, &REQUANTIZE, None),
             operators: Operator::ALL.iter().map(compiled).collect(),
             layout,
         }
@@ -187,7 +197,7 @@ fn entry((binding, ty): (u32, BufferBindingType)) -> wgpu::BindGroupLayoutEntry 
 }
 
 /// Compiles a shader, whose override `workgroup_size` is named as usual.
-fn compile(
+pub(super) fn compile(
     device: &wgpu::Device,
     shader: &Shader,
     layout: Option<&wgpu::PipelineLayout>,

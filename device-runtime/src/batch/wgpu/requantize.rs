@@ -6,7 +6,7 @@ use wgpu::BufferUsages;
 
 use super::buffers::integers;
 use super::device::checked;
-use super::operators::{WORKGROUP_SIZE, bind};
+use super::operators::{REQUANTIZE, WORKGROUP_SIZE, bind, compile};
 use super::parameters::affine_words;
 use super::{Error, Gpu};
 use crate::arithmetic::Affine;
@@ -67,12 +67,12 @@ impl Gpu {
                 self.upload(range, BufferUsages::UNIFORM),
                 result.clone(),
             ];
-            let pipeline = &self.pipelines.requantize;
+            let pipeline = compile(&self.device, &REQUANTIZE, None);
             let bindings = bind(&self.device, &pipeline.get_bind_group_layout(0), &buffers);
             let mut encoder = self.device.create_command_encoder(&Default::default());
             {
                 let mut pass = encoder.begin_compute_pass(&Default::default());
-                pass.set_pipeline(pipeline);
+                pass.set_pipeline(&pipeline);
                 pass.set_bind_group(0, &bindings, &[]);
                 let words = bytes / size_of::<i32>() as u64;
                 let workgroups = words.div_ceil(WORKGROUP_SIZE.into());

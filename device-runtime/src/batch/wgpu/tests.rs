@@ -9,7 +9,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use wgpu::naga;
 
-use super::operators::{Operator, REQUANTIZE, Shader};
+use super::operators::{Operator, PACKED_PRODUCTS, PLAIN_PRODUCTS, REQUANTIZE, Shader};
 use super::{Error, Gpu};
 use crate::arithmetic::{Affine, clamp};
 
@@ -96,7 +96,9 @@ fn assert_valid(shader: &Shader) {
 
 #[test]
 fn shaders_are_valid() {
-    assert_valid(&REQUANTIZE);
+    for shader in [REQUANTIZE, PACKED_PRODUCTS, PLAIN_PRODUCTS] {
+        assert_valid(&shader);
+    }
     for operator in Operator::ALL {
         assert_valid(&operator.shader());
     }
@@ -247,4 +249,34 @@ fn requantize_refuses_what_it_cannot_compute() {
         too_many,
         Err(Error::TooLarge { what: "sums", .. })
     ));
+}
+
+#[test]
+fn peaks_are_measured() {
+    let Some(gpu) = gpu("peaks_are_measured") else {
+        return;
+    };
+    let peak = gpu.peak().unwrap();
+    // From the slowest software driver to the fastest GPU.
+    for products in [peak.packed, peak.plain] {
+        assert!((1e6..1e18).contains(&products), "{peak:?}");
+    }
+}
+
+/// On a GPU of its own: those of other tests go on.
+#[test]
+fn a_lost_gpu_is_an_error() {
+    if gpu("a_lost_gpu_is_an_error").is_none() {
+        return;
+    }
+    let gpu = Gpu::new().unwrap();
+    let affine = Problem::new(0, 1, 0, 1).affine;
+    assert_eq!(gpu.requantize(&[4], &[affine], 0, 9).unwrap(), [2]);
+    gpu.device.destroy();
+    let lost = gpu.requantize(&[4], &[affine], 0, 9);
+    assert!(
+        matches!(lost, Err(Error::Lost | Error::Command(_))),
+        "{lost:?}"
+    );
+    assert!(gpu.peak().is_err());
 }
