@@ -9,7 +9,8 @@
 //! pixel (y, x), channels 2c and 2c + 1:
 //!   image 0: [v(2c), v(2c + 1)]   image 1: [v(2c), v(2c + 1)]   ...   image 15: [..]
 //! ```
-//! Values are `code + zero_point`, so that padding is 0. Results equal those of the
+//! Values are `code + zero_point`, so that padding is 0. Where the processor multiplies and adds four
+//! 8-bit numbers as fast, convolutions of codes take four channels at a time. Results equal those of the
 //! [`engine`](crate::engine), bit for bit. Weights are unpacked and arranged once per model.
 
 mod convolution;
@@ -44,7 +45,7 @@ pub struct BatchNetwork<'m> {
 #[derive(Debug, Default)]
 pub struct Workspace {
     tensors: Vec<Tensor>,
-    padded: [Vec<tensor::Pair>; 2],
+    padded: [convolution::Padded; 2],
 }
 
 impl<'m> BatchNetwork<'m> {
@@ -65,10 +66,11 @@ impl<'m> BatchNetwork<'m> {
         model: Model<'m>,
         instructions: Instructions,
     ) -> Result<Self, Unsupported> {
+        let instructions = instructions.or_portable();
         Ok(Self {
             model,
-            plan: Plan::new(&model)?,
-            instructions: instructions.or_portable(),
+            plan: Plan::new(&model, instructions)?,
+            instructions,
         })
     }
 

@@ -4,11 +4,11 @@ use std::vec::Vec;
 
 use std::ops::Range;
 
-use super::convolution;
+use super::convolution::{self, Padded};
 use super::epilogue::Finish;
 use super::lanes::Vectors;
 use super::plan::StepKind;
-use super::tensor::{IMAGES, Lanes, Pair, Tensor};
+use super::tensor::{IMAGES, Lanes, Tensor};
 use crate::arithmetic::{Affine, saturate_i32};
 use crate::kernels::pool::Windows;
 
@@ -19,7 +19,7 @@ pub(super) struct Run<'a> {
     /// All tensors by slot.
     pub(super) tensors: &'a [Tensor],
     /// Memory for padded images.
-    pub(super) padded: &'a mut [Vec<Pair>; 2],
+    pub(super) padded: &'a mut [Padded; 2],
     pub(super) output: &'a mut Tensor,
 }
 

@@ -1,5 +1,6 @@
 //! The operations of a model with their parameters arranged for batches.
 
+use std::boxed::Box;
 use std::vec;
 use std::vec::Vec;
 
@@ -8,8 +9,9 @@ use crate::format::{Blob, Convolution, Kind, Model, Residual, Storage, TensorSpe
 use crate::kernels::pool::Windows;
 use crate::kernels::{Affines, Rows};
 
-use super::convolution::{Addend, ConvolutionStep, Source, tile_channels};
+use super::convolution::{Addend, ConvolutionStep, Source, quads, tile_channels};
 use super::epilogue::Finish;
+use super::lanes::Instructions;
 use super::operators::{AddStep, LogitsStep, PoolStep, Reduction};
 use super::slots::Slots;
 
@@ -45,14 +47,14 @@ pub(super) struct Step {
 pub(super) enum StepKind {
     /// Values of pixels, `256 * channels` of them.
     InputTable(Vec<i16>),
-    Convolution(ConvolutionStep),
+    Convolution(Box<ConvolutionStep>),
     Add(AddStep),
     Pool(PoolStep),
     Logits(LogitsStep),
 }
 
 impl Plan {
-    pub(super) fn new(model: &Model<'_>) -> Result<Self, Unsupported> {
+    pub(super) fn new(model: &Model<'_>, instructions: Instructions) -> Result<Self, Unsupported> {
         for (operation, output) in model.operations().map(|found| found.output).enumerate() {
             let fits = i16::try_from(output.zero_point).is_ok()
                 && i16::try_from(output.zero_point.saturating_add(u8::MAX.into())).is_ok();
@@ -70,6 +72,7 @@ impl Plan {
             let kind = Builder {
                 model,
                 tensors: &tensors,
+                quads: instructions.has_quads(),
             }
             .kind(&operation.kind, &output);
             Step { kind, output, slot }
@@ -84,6 +87,8 @@ impl Plan {
 struct Builder<'a, 'm> {
     model: &'a Model<'m>,
     tensors: &'a Slots,
+    /// Whether convolutions of codes take four channels at a time.
+    quads: bool,
 }
 
 impl Builder<'_, '_> {
@@ -102,13 +107,13 @@ impl Builder<'_, '_> {
                 let affines = (requantize.multipliers, requantize.biases, requantize.shifts);
                 let channels = output.channels.into();
                 let together = tile_channels(convolution, channels);
-                StepKind::Convolution(ConvolutionStep {
+                StepKind::Convolution(Box::new(ConvolutionStep {
                     main: self.source(convolution, channels, together),
                     finish: self.finish(affines, residual, channels),
                     low: requantize.low,
                     high: requantize.high,
                     addend: self.addend(residual, channels, together),
-                })
+                }))
             }
             Kind::Logits {
                 input,
@@ -208,7 +213,12 @@ impl Builder<'_, '_> {
     fn source(&self, geometry: &Convolution, channels: usize, together: usize) -> Source {
         let rows = self.rows(&geometry.weights, geometry.taps() as usize, channels);
         let input = self.tensors.slot(&geometry.input);
-        Source::new(input, geometry, channels, together, &rows)
+        let shape = [channels, together];
+        if self.quads && quads::suits(geometry) {
+            Source::quads(input, geometry, shape, &rows)
+        } else {
+            Source::pairs(input, geometry, shape, &rows)
+        }
     }
 
     fn addend(&self, residual: &Residual, channels: usize, together: usize) -> Addend {

@@ -17,6 +17,34 @@ impl Pair {
     pub(super) const ZERO: Self = Self([[0; 2]; IMAGES]);
 }
 
+/// The codes of four neighbouring channels of one pixel, image after image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub(super) struct Quad(pub(super) [[u8; 4]; IMAGES]);
+
+impl Quad {
+    /// The codes of values.
+    #[inline(always)]
+    pub(super) fn codes(first: &Pair, second: &Pair, zero_point: i16) -> Self {
+        let mut codes = [[0; 4]; IMAGES];
+        let values = first.0.iter().zip(&second.0);
+        for (codes, ([a, b], [c, d])) in codes.iter_mut().zip(values) {
+            *codes = [a, b, c, d].map(|value| value.wrapping_sub(zero_point) as u8);
+        }
+        Self(codes)
+    }
+
+    /// The channels in two pairs.
+    pub(super) fn pairs(&self) -> [Pair; 2] {
+        [0, 2].map(|first| {
+            Pair(
+                self.0
+                    .map(|four| [four[first].into(), four[first + 1].into()]),
+            )
+        })
+    }
+}
+
 /// One number, image after image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C, align(64))]

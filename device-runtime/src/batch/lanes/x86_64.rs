@@ -7,14 +7,14 @@
 use std::arch::is_x86_feature_detected;
 use std::arch::x86_64::{
     __m256i, __m512i, _mm256_add_epi32, _mm256_load_si256, _mm256_madd_epi16, _mm256_set1_epi32,
-    _mm256_setzero_si256, _mm512_dpwssd_epi32, _mm512_load_si512, _mm512_set1_epi32,
-    _mm512_setzero_si512,
+    _mm256_setzero_si256, _mm512_dpbusd_epi32, _mm512_dpwssd_epi32, _mm512_load_si512,
+    _mm512_set1_epi32, _mm512_setzero_si512,
 };
 
 use super::Vectors;
 use crate::batch::operators::{self, Run};
 use crate::batch::plan::StepKind;
-use crate::batch::tensor::{IMAGES, Pair};
+use crate::batch::tensor::{IMAGES, Pair, Quad};
 
 pub(super) fn has_avx2() -> bool {
     is_x86_feature_detected!("avx2")
@@ -110,6 +110,17 @@ impl Vectors for Avx512Vnni {
         unsafe {
             let values = _mm512_load_si512(std::ptr::from_ref(pair).cast());
             _mm512_dpwssd_epi32(sums, values, _mm512_set1_epi32(joined(weights)))
+        }
+    }
+
+    #[inline(always)]
+    fn multiply_add_quad(sums: Self::Sums, quad: &Quad, weights: [i8; 4]) -> Self::Sums {
+        let weights = i32::from_le_bytes(weights.map(|weight| weight as u8));
+        // SAFETY: only called within functions for processors that have AVX-512 with VNNI; a quad
+        // is one vector long and aligned to 64 bytes.
+        unsafe {
+            let codes = _mm512_load_si512(std::ptr::from_ref(quad).cast());
+            _mm512_dpbusd_epi32(sums, codes, _mm512_set1_epi32(weights))
         }
     }
 
