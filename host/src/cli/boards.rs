@@ -26,6 +26,17 @@ pub(crate) struct Arguments {
 #[derive(Debug, Serialize)]
 struct Report {
     boards: Vec<Board>,
+    /// GPUs of this computer, for `--backend wgpu`.
+    adapters: Vec<Adapter>,
+}
+
+#[derive(Debug, Serialize)]
+struct Adapter {
+    name: String,
+    kind: &'static str,
+    /// Whether its driver computes on the processor.
+    software: bool,
+    driver: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -57,13 +68,53 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
     });
     let report = Report {
         boards: boards.collect(),
+        adapters: adapters(),
     };
     context.output.result(&report, || text(&report))?;
     Ok(Outcome::Done)
 }
 
+/// None where they cannot be asked for.
+#[cfg(feature = "wgpu")]
+fn adapters() -> Vec<Adapter> {
+    use lowbit_runtime::batch::wgpu::{self, AdapterKind};
+
+    let found = wgpu::Adapter::all().unwrap_or_else(|error| {
+        tracing::info!("{error}");
+        Vec::new()
+    });
+    let adapter = |found: wgpu::Adapter| Adapter {
+        name: found.name,
+        kind: found.kind.name(),
+        software: found.kind == AdapterKind::Software,
+        driver: found.driver,
+    };
+    found.into_iter().map(adapter).collect()
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn adapters() -> Vec<Adapter> {
+    Vec::new()
+}
+
 fn text(report: &Report) -> String {
-    let rows = report.boards.iter().map(|board| {
+    let boards = boards_text(&report.boards);
+    if report.adapters.is_empty() {
+        return format!("{boards}\nNo GPU found on this computer\n");
+    }
+    let rows = report.adapters.iter().map(|adapter| {
+        let Adapter {
+            name, kind, driver, ..
+        } = adapter;
+        vec![name.clone(), (*kind).to_owned(), driver.clone()]
+    });
+    let header = ["GPU of this computer", "kind", "driver"];
+    let adapters = columns(&header, &rows.collect::<Vec<_>>());
+    format!("{boards}\n{adapters}")
+}
+
+fn boards_text(boards: &[Board]) -> String {
+    let rows = boards.iter().map(|board| {
         vec![
             board.name.clone(),
             board.core.clone(),

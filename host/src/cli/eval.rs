@@ -6,10 +6,11 @@ use std::time::Instant;
 use clap::Args;
 use lowbit_host::data::{Dataset, Source};
 use lowbit_host::graph::Graph;
-use lowbit_host::integer::{Backend, IntegerNetwork};
+use lowbit_host::integer::{Backend, Evaluation, IntegerNetwork};
 use serde::Serialize;
 
 use super::Context;
+use super::backends::{AdapterArguments, explain};
 use super::failure::{Failure, Outcome};
 use super::model::{self, Origin, PixelArguments};
 use super::output::{Output, table};
@@ -18,6 +19,7 @@ const EXAMPLES: &str = "\
 Examples:
   lowbit eval model.lowbit --data cifar10:test_batch.bin
   lowbit eval model.lowbit --data shapes --limit 200 --min-top1 80
+  lowbit eval model.lowbit --data cifar10:test_batch.bin --backend wgpu
   lowbit eval runs/w4a4 --float --data cifar10:test_batch.bin
   lowbit eval runs/w4a4 --fake-quant --data cifar10:test_batch.bin --json
   lowbit eval net.onnx --float --data cifar10:test_batch.bin \\
@@ -50,9 +52,11 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pixels: PixelArguments,
     /// What computes a packed file: cpu, the processor's vector instructions on many images at
-    /// once, or portable, the kernels that every board has. Both give the same integers
+    /// once; wgpu, a GPU; or portable, the kernels that every board has. All give the same integers
     #[arg(long, default_value_t, conflicts_with_all = ["float", "fake_quant"])]
     backend: Backend,
+    #[command(flatten)]
+    adapter: AdapterArguments,
     /// Exit with 1 if the accuracy is below this many percent
     #[arg(long, value_name = "PERCENT")]
     min_top1: Option<f64>,
@@ -64,11 +68,22 @@ struct Report {
     top1: f64,
     images: usize,
     images_per_second: f64,
+    integers: Option<Integers>,
+}
+
+/// What only a packed file has.
+#[derive(Debug, Serialize)]
+struct Integers {
+    backend: &'static str,
+    device: String,
+    /// CRC-32 of all logits, in hexadecimal digits.
+    logits_crc32: String,
 }
 
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
     let data = model::load_images(&arguments.data, arguments.limit)?;
     let start = Instant::now();
+    let mut packed = None;
     let (arithmetic, top1, seconds) = if model::is_float_network(&arguments.model) {
         let top1 = imported(context.output, arguments, &data)?;
         ("float", top1, start.elapsed().as_secs_f64())
@@ -82,7 +97,10 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
         let (name, top1) = floating_point(context.output, &run, arguments.float, &data)?;
         (name, top1, start.elapsed().as_secs_f64())
     } else {
-        integers(context.output, arguments, &data)?
+        let (evaluation, facts) = integers(context.output, arguments, &data)?;
+        packed = Some(facts);
+        let seconds = evaluation.duration.as_secs_f64();
+        ("integer", evaluation.top1(), seconds)
     };
     let images = data.len();
     let report = Report {
@@ -90,6 +108,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
         top1,
         images,
         images_per_second: images as f64 / seconds,
+        integers: packed,
     };
     context.output.result(&report, || text(&report))?;
     Ok(model::judge(context.output, Some(top1), arguments.min_top1))
@@ -116,7 +135,7 @@ fn integers(
     output: Output,
     arguments: &Arguments,
     data: &Dataset,
-) -> Result<(&'static str, f64, f64), Failure> {
+) -> Result<(Evaluation, Integers), Failure> {
     let path = &arguments.model;
     if path.is_dir() {
         return Err(
@@ -126,15 +145,17 @@ fn integers(
     }
     let packed = model::read_packed(path)?;
     let network = IntegerNetwork::new(&packed)?;
+    let processor = arguments.adapter.open(output, arguments.backend)?;
     let bar = output.bar(data.len() as u64, "integers");
-    let evaluation =
-        network.evaluate_with(data, None, arguments.backend, |done| bar.inc(done as u64))?;
+    let evaluation = network.evaluate_with(data, None, &processor, |done| bar.inc(done as u64));
     bar.finish_and_clear();
-    Ok((
-        "integer",
-        evaluation.top1(),
-        evaluation.duration.as_secs_f64(),
-    ))
+    let evaluation = evaluation.map_err(explain)?;
+    let facts = Integers {
+        backend: processor.backend().name(),
+        device: processor.device(),
+        logits_crc32: format!("{:08x}", evaluation.checksum()),
+    };
+    Ok((evaluation, facts))
 }
 
 fn floating_point(
@@ -170,12 +191,18 @@ fn run_directory(path: &Path) -> Result<PathBuf, Failure> {
 }
 
 fn text(report: &Report) -> String {
-    table(&[
+    let mut rows = vec![
         ("arithmetic", report.arithmetic.to_owned()),
         (
             "top-1",
             format!("{:.2} % of {} images", report.top1, report.images),
         ),
         ("speed", format!("{:.0} images/s", report.images_per_second)),
-    ])
+    ];
+    if let Some(integers) = &report.integers {
+        let backend = format!("{}: {}", integers.backend, integers.device);
+        rows.push(("backend", backend));
+        rows.push(("logits", format!("CRC-32 {}", integers.logits_crc32)));
+    }
+    table(&rows)
 }

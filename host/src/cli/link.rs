@@ -43,12 +43,25 @@ impl FirmwareArguments {
     }
 }
 
-/// Which board, and what it remembers.
+/// Which board, and how to reach it.
 #[derive(Debug, Args)]
 pub(crate) struct LinkArguments {
     /// Name of the board, see `lowbit boards`
     #[arg(long, value_name = "NAME")]
     board: String,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+impl LinkArguments {
+    pub(crate) fn connect(&self, context: &Context) -> Result<Client, Failure> {
+        self.connection.connect(context, &self.board)
+    }
+}
+
+/// How to reach a board, and what it remembers.
+#[derive(Debug, Args)]
+pub(crate) struct ConnectionArguments {
     /// Directory in which emulated boards keep their flash [default: in the user's data directory]
     #[arg(long, value_name = "DIR", env = "LOWBIT_STATE_DIR")]
     state: Option<PathBuf>,
@@ -58,10 +71,10 @@ pub(crate) struct LinkArguments {
     boards: BoardsArguments,
 }
 
-impl LinkArguments {
-    pub(crate) fn connect(&self, context: &Context) -> Result<Client, Failure> {
+impl ConnectionArguments {
+    pub(crate) fn connect(&self, context: &Context, board: &str) -> Result<Client, Failure> {
         let registry = self.boards.registry()?;
-        let board = registry.find(&self.board)?;
+        let board = registry.find(board)?;
         let state = match &self.state {
             Some(directory) => directory.clone(),
             None => board::default_state_directory().ok_or_else(|| {

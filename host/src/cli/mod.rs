@@ -3,6 +3,7 @@
 mod failure;
 mod output;
 
+mod backends;
 mod bench;
 mod boards;
 mod demo;
@@ -75,9 +76,9 @@ enum Command {
     Eval(eval::Arguments),
     /// List the networks that are known by name
     Networks(networks::Arguments),
-    /// Measure a packed model on a board, layer by layer
+    /// Measure how fast this computer runs a packed model, or a board, layer by layer
     Bench(bench::Arguments),
-    /// List the boards that are known
+    /// List the boards that are known, and the GPUs of this computer
     Boards(boards::Arguments),
     /// Write a packed model to a board
     Flash(flash::Arguments),

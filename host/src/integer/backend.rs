@@ -1,31 +1,36 @@
-//! What computes a packed network on this computer. Results do not depend on it.
+//! What can compute a packed network on this computer. Results do not depend on it.
 
 use std::fmt;
 use std::str::FromStr;
 
-use lowbit_runtime::batch::{BatchNetwork, IMAGES, Workspace};
+use lowbit_runtime::batch::Instructions;
+#[cfg(feature = "wgpu")]
+use lowbit_runtime::batch::wgpu::Gpu;
 
-use super::{Arena, Error, IntegerNetwork};
+use super::Error;
 
 /// What computes a packed network on this computer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Backend {
-    /// Many images at once with the processor's vector instructions.
+    /// Many images at once with the processor's vector instructions, on all cores.
     #[default]
     Cpu,
+    /// Many images at once on a GPU.
+    Wgpu,
     /// The portable kernels, image after image: what a board without tuned kernels runs.
     Portable,
 }
 
 impl Backend {
     /// Every backend.
-    pub const ALL: [Self; 2] = [Self::Cpu, Self::Portable];
+    pub const ALL: [Self; 3] = [Self::Cpu, Self::Wgpu, Self::Portable];
 
     /// What a user calls it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
+            Self::Wgpu => "wgpu",
             Self::Portable => "portable",
         }
     }
@@ -39,7 +44,7 @@ impl fmt::Display for Backend {
 
 /// There is no backend of that name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no backend `{0}`; there are cpu and portable")]
+#[error("there is no backend `{0}`; there are cpu, wgpu and portable")]
 pub struct UnknownBackend(String);
 
 impl FromStr for Backend {
@@ -51,76 +56,93 @@ impl FromStr for Backend {
     }
 }
 
-/// A network that is ready for many images.
-pub(super) enum Prepared<'n, 'a> {
-    Batches(Box<BatchNetwork<'a>>),
-    Engine(&'n IntegerNetwork<'a>),
+/// A backend that is ready to be used.
+#[derive(Debug, Clone, Default)]
+pub enum Processor {
+    /// The processor's vector instructions.
+    #[default]
+    Cpu,
+    /// An opened GPU.
+    #[cfg(feature = "wgpu")]
+    Gpu(Gpu),
+    /// The portable kernels.
+    Portable,
 }
 
-/// Memory of one thread.
-pub(super) enum Memory {
-    Batches(Workspace),
-    Engine(Arena),
-}
-
-impl<'n, 'a> Prepared<'n, 'a> {
-    pub(super) fn new(network: &'n IntegerNetwork<'a>, backend: Backend) -> Self {
-        if backend == Backend::Portable {
-            return Self::Engine(network);
-        }
-        match BatchNetwork::new(*network.model()) {
-            Ok(batches) => {
-                tracing::debug!(
-                    "batches with {} instructions",
-                    batches.instructions().name()
-                );
-                Self::Batches(Box::new(batches))
+impl Processor {
+    /// Makes `backend` ready. Of GPUs the first whose name contains `adapter` is taken, in any
+    /// case; the fastest without it.
+    ///
+    /// # Errors
+    /// If there is no such GPU, or this build has no backend for GPUs.
+    pub fn open(backend: Backend, adapter: Option<&str>) -> Result<Self, Error> {
+        match backend {
+            Backend::Cpu => Ok(Self::Cpu),
+            Backend::Portable => Ok(Self::Portable),
+            #[cfg(feature = "wgpu")]
+            Backend::Wgpu => {
+                let gpu = adapter.map_or_else(Gpu::new, Gpu::with_name);
+                Ok(Self::Gpu(gpu.map_err(Error::Gpu)?))
             }
-            Err(error) => {
-                tracing::info!("image after image, as batches cannot be used: {error}");
-                Self::Engine(network)
+            #[cfg(not(feature = "wgpu"))]
+            Backend::Wgpu => {
+                let _ = adapter;
+                Err(Error::BuiltWithoutGpu)
             }
         }
     }
 
-    /// Images that [`run`](Self::run) computes together.
-    pub(super) fn images(&self) -> usize {
+    /// The backend.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
         match self {
-            Self::Batches(_) => IMAGES,
-            Self::Engine(_) => 1,
+            Self::Cpu => Backend::Cpu,
+            #[cfg(feature = "wgpu")]
+            Self::Gpu(_) => Backend::Wgpu,
+            Self::Portable => Backend::Portable,
         }
     }
 
-    pub(super) fn memory(&self) -> Memory {
+    /// What computes, for people: instructions and threads, or the GPU and what it is.
+    #[must_use]
+    pub fn device(&self) -> String {
+        let threads = rayon::current_num_threads();
         match self {
-            Self::Batches(_) => Memory::Batches(Workspace::default()),
-            Self::Engine(network) => Memory::Engine(network.arena()),
+            Self::Cpu => format!("{}, {threads} threads", Instructions::best().name()),
+            #[cfg(feature = "wgpu")]
+            Self::Gpu(gpu) => {
+                let adapter = gpu.adapter();
+                format!("{}, {}", adapter.name, adapter.kind)
+            }
+            Self::Portable => format!("portable kernels, {threads} threads"),
         }
     }
 
-    /// Runs up to [`images`](Self::images) images; `logits` has a row for each.
-    pub(super) fn run(
-        &self,
-        images: &[&[u8]],
-        memory: &mut Memory,
-        logits: &mut [i32],
-    ) -> Result<(), Error> {
-        match (self, memory) {
-            (Self::Batches(network), Memory::Batches(workspace)) => {
-                network.run(images, workspace, logits);
-                Ok(())
+    /// Products that a GPU multiplies and adds per second when it does nothing else: packed, as its
+    /// convolutions do, and one at a time. Nothing of other processors.
+    ///
+    /// # Errors
+    /// If the GPU fails.
+    pub fn peak(&self) -> Result<Option<[f64; 2]>, Error> {
+        match self {
+            #[cfg(feature = "wgpu")]
+            Self::Gpu(gpu) => {
+                let peak = gpu.peak().map_err(Error::Gpu)?;
+                Ok(Some([peak.packed, peak.plain]))
             }
-            (Self::Engine(network), Memory::Engine(arena)) => {
-                let classes = logits.len() / images.len().max(1);
-                let rows = logits.chunks_exact_mut(classes.max(1));
-                images
-                    .iter()
-                    .zip(rows)
-                    .try_for_each(|(image, row)| network.run(image, arena, &mut (), row))
+            Self::Cpu | Self::Portable => Ok(None),
+        }
+    }
+
+    /// Whether a GPU was asked for and its driver computes on the processor instead.
+    #[must_use]
+    pub fn is_software_gpu(&self) -> bool {
+        match self {
+            #[cfg(feature = "wgpu")]
+            Self::Gpu(gpu) => {
+                gpu.adapter().kind == lowbit_runtime::batch::wgpu::AdapterKind::Software
             }
-            (Self::Batches(_), Memory::Engine(_)) | (Self::Engine(_), Memory::Batches(_)) => {
-                unreachable!("memory comes from the same network")
-            }
+            Self::Cpu | Self::Portable => false,
         }
     }
 }

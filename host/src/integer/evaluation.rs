@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use rayon::prelude::*;
-
-use super::backend::{Backend, Prepared};
-use super::{Error, IntegerNetwork};
+use super::{Error, IntegerNetwork, Processor, Runner};
 use crate::data::Dataset;
+
+/// Images that a GPU is given at once: enough to keep large ones busy.
+const TOGETHER: usize = 256;
 
 /// Results of a network on the first images of a data set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,17 @@ impl Evaluation {
         100.0 * self.correct as f64 / self.images.max(1) as f64
     }
 
+    /// CRC-32 (ISO-HDLC) of all logits, little-endian: equal if every logit is.
+    #[must_use]
+    pub fn checksum(&self) -> u32 {
+        const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+        let mut digest = CRC.digest();
+        for logit in &self.logits {
+            digest.update(&logit.to_le_bytes());
+        }
+        digest.finalize()
+    }
+
     /// Images per second.
     #[must_use]
     pub fn images_per_second(&self) -> f64 {
@@ -41,42 +52,29 @@ impl IntegerNetwork<'_> {
     /// # Errors
     /// If the images or classes are not those of the network.
     pub fn evaluate(&self, dataset: &Dataset, limit: Option<usize>) -> Result<Evaluation, Error> {
-        self.evaluate_with(dataset, limit, Backend::default(), |_| ())
+        self.evaluate_with(dataset, limit, &Processor::default(), |_| ())
     }
 
-    /// Like [`evaluate`](Self::evaluate) with a given backend; tells `progress` after every few
+    /// Like [`evaluate`](Self::evaluate) on a given processor; tells `progress` after every few
     /// images how many they were, from any thread.
     ///
     /// # Errors
-    /// If the images or classes are not those of the network.
+    /// If the images or classes are not those of the network, or a GPU fails.
     pub fn evaluate_with(
         &self,
         dataset: &Dataset,
         limit: Option<usize>,
-        backend: Backend,
+        processor: &Processor,
         progress: impl Fn(usize) + Sync,
     ) -> Result<Evaluation, Error> {
         self.check_dataset(dataset)?;
-        let images = limit.map_or(dataset.len(), |limit| limit.min(dataset.len()));
+        let count = limit.map_or(dataset.len(), |limit| limit.min(dataset.len()));
+        let images: Vec<&[u8]> = (0..count).map(|image| dataset.image(image)).collect();
         let classes = usize::from(self.model.header().classes);
+        let mut logits = vec![0; count * classes];
         let start = Instant::now();
-        let network = Prepared::new(self, backend);
-        let together = network.images();
-        let mut logits = vec![0; images * classes];
-        logits
-            .par_chunks_mut(classes * together)
-            .enumerate()
-            .try_for_each_init(
-                || network.memory(),
-                |memory, (batch, logits)| {
-                    let count = logits.len() / classes;
-                    let batch = batch * together..batch * together + count;
-                    let batch: Vec<&[u8]> = batch.map(|image| dataset.image(image)).collect();
-                    network.run(&batch, memory, logits)?;
-                    progress(count);
-                    Ok::<(), Error>(())
-                },
-            )?;
+        let mut runner = Runner::new(self, processor, TOGETHER.min(count))?;
+        runner.run(&images, &mut logits, progress)?;
         let duration = start.elapsed();
         let predictions = logits.chunks_exact(classes).map(top1);
         let correct = predictions
@@ -84,7 +82,7 @@ impl IntegerNetwork<'_> {
             .filter(|(prediction, label)| *prediction == usize::from(**label))
             .count();
         Ok(Evaluation {
-            images,
+            images: count,
             correct,
             logits,
             duration,

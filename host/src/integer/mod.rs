@@ -5,17 +5,21 @@ mod arena;
 mod backend;
 mod evaluation;
 mod layers;
+mod runner;
+mod speed;
 
 use lowbit_runtime::engine::{Engine, Observer};
 use lowbit_runtime::format::{self, Model};
 
 pub use arena::Arena;
-pub use backend::{Backend, UnknownBackend};
+pub use backend::{Backend, Processor, UnknownBackend};
 pub use evaluation::Evaluation;
 pub use layers::{Difference, LayerOutput};
+pub use runner::Runner;
+pub use speed::{Speed, SpeedTest};
 
 /// Why a packed network cannot be run.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file is broken.
     #[error(transparent)]
@@ -50,6 +54,28 @@ pub enum Error {
         /// Classes of the data set.
         found: usize,
     },
+    /// The GPU cannot be used, or has failed.
+    #[cfg(feature = "wgpu")]
+    #[error(transparent)]
+    Gpu(lowbit_runtime::batch::wgpu::Error),
+    /// A GPU is asked for.
+    #[cfg(not(feature = "wgpu"))]
+    #[error("this build has no backend for GPUs")]
+    BuiltWithoutGpu,
+}
+
+impl Error {
+    /// Whether it would not happen without GPU.
+    #[must_use]
+    pub fn is_about_gpu(&self) -> bool {
+        match self {
+            #[cfg(feature = "wgpu")]
+            Self::Gpu(_) => true,
+            #[cfg(not(feature = "wgpu"))]
+            Self::BuiltWithoutGpu => true,
+            _ => false,
+        }
+    }
 }
 
 /// A packed file, checked and ready to run.

@@ -1,50 +1,25 @@
-//! `lowbit bench`.
+//! `lowbit bench` on a board.
 
-use std::path::PathBuf;
-
-use clap::Args;
-use lowbit_host::board::{self, Layer, Measurement};
+use lowbit_host::board::{self, Client, Layer, Measurement};
 use lowbit_host::integer::IntegerNetwork;
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha12Rng;
 
-use super::Context;
-use super::failure::{Failure, Outcome};
-use super::link::{LinkArguments, explain};
-use super::output::{columns, grouped, table};
-use super::{flash, model};
+use super::noise;
+use crate::cli::failure::{Failure, Outcome};
+use crate::cli::link::explain;
+use crate::cli::output::{columns, grouped, table};
+use crate::cli::{Context, flash};
 
-const EXAMPLES: &str = "\
-Examples:
-  lowbit bench --board mps2-an386 model.lowbit
-  lowbit bench --board lm3s6965evb model.lowbit --json
-
-Writes the model to the board if it is not there, and measures one inference on noise. An emulated
-board counts instructions, which are not cycles; its counts repeat exactly.";
-
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub(crate) struct Arguments {
-    #[command(flatten)]
-    link: LinkArguments,
-    /// A packed file
-    model: PathBuf,
-}
-
-pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
-    let packed = model::read_packed(&arguments.model)?;
-    let mut client = arguments.link.connect(context)?;
-    flash::write(context.output, &mut client, &packed)?;
-    let pixels = noise(IntegerNetwork::new(&packed)?.model().pixel_bytes());
-    let measurement = board::bench(&mut client, &packed, &pixels).map_err(explain)?;
+pub(super) fn run(
+    context: &Context,
+    mut client: Client,
+    packed: &[u8],
+) -> Result<Outcome, Failure> {
+    flash::write(context.output, &mut client, packed)?;
+    let bytes = IntegerNetwork::new(packed)?.model().pixel_bytes();
+    let pixels = noise(1, bytes).concat();
+    let measurement = board::bench(&mut client, packed, &pixels).map_err(explain)?;
     context.output.result(&measurement, || text(&measurement))?;
     Ok(Outcome::Done)
-}
-
-/// The same pixels every time.
-fn noise(bytes: usize) -> Vec<u8> {
-    let mut generator = ChaCha12Rng::seed_from_u64(0);
-    (0..bytes).map(|_| generator.random()).collect()
 }
 
 /// What the board counts.
