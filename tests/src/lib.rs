@@ -73,6 +73,28 @@ pub fn qemu(test: &str) -> bool {
     found
 }
 
+/// Whether this computer has a GPU or software Vulkan; if not, a line names the skipped test.
+///
+/// # Panics
+/// With `CI` set, when there is neither.
+#[cfg(feature = "wgpu")]
+#[must_use]
+pub fn gpu(test: &str) -> bool {
+    let boards = run(["boards", "--json"]).json();
+    let adapters = boards["adapters"].as_array().map_or(0, Vec::len);
+    assert!(
+        adapters > 0 || std::env::var_os("CI").is_none(),
+        "`{test}` needs a GPU or software Vulkan"
+    );
+    if adapters == 0 {
+        skip(
+            test,
+            "there is no GPU (scripts/setup --vulkan installs software Vulkan)",
+        );
+    }
+    adapters > 0
+}
+
 fn skip(test: &str, reason: &str) {
     // Not `eprintln!`: the test harness hides what a passing test prints.
     let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
@@ -86,8 +108,14 @@ fn skip(test: &str, reason: &str) {
 pub fn lowbit() -> Command {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     let binary = BINARY.get_or_init(|| {
+        let features: &[&str] = if cfg!(feature = "wgpu") {
+            &["--features", "wgpu"]
+        } else {
+            &[]
+        };
         let built = Command::new(env!("CARGO"))
             .args(["build", "--release", "--quiet", "--package", "lowbit-host"])
+            .args(features)
             .current_dir(repository())
             .status();
         assert!(
