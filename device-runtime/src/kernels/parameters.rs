@@ -38,7 +38,15 @@ impl Rows<'_> {
 
     /// Unpacks as many weights of a row as `into` holds, from tap `start`, a multiple of 8.
     pub(super) fn unpack_part(&self, row: usize, start: usize, into: &mut [i16]) {
-        let zero_point = self.zero_point(row);
+        self.unpack_plus(self.zero_point(row), row, start, into);
+    }
+
+    /// The same without the zero point.
+    pub(super) fn unpack_codes(&self, row: usize, start: usize, into: &mut [i16]) {
+        self.unpack_plus(0, row, start, into);
+    }
+
+    fn unpack_plus(&self, zero_point: i16, row: usize, start: usize, into: &mut [i16]) {
         if self.layout == Layout::Pairs {
             for (tap, weight) in (start..).zip(into) {
                 *weight = zero_point.wrapping_add(self.paired_code(row, tap));
