@@ -7,9 +7,11 @@
 #![no_std]
 #![no_main]
 
+mod addition;
 mod problem;
 mod random;
 
+use addition::Addition;
 use lowbit_board_common::arch::entry;
 use lowbit_board_common::linker;
 use lowbit_runtime::kernels::Kernels;
@@ -17,7 +19,9 @@ use problem::{Memory, Problem, Shortcut};
 use random::Random;
 use semihosting::{eprintln, println, process};
 
-/// Random problems.
+/// Random sums.
+const ADDITIONS: usize = 300;
+/// Random convolutions.
 const PROBLEMS: usize = 600;
 
 #[entry]
@@ -36,7 +40,14 @@ fn main() -> ! {
             differences += 1;
         }
     }
-    println!("{PROBLEMS} problems, {differences} differences");
+    for _ in 0..ADDITIONS {
+        let addition = Addition::random(&mut random);
+        if !addition.agrees(&mut memory) {
+            println!("DIFFERENT {addition:?}");
+            differences += 1;
+        }
+    }
+    println!("{PROBLEMS} convolutions and {ADDITIONS} sums, {differences} differences");
     process::exit(i32::from(differences > 0))
 }
 

@@ -45,8 +45,8 @@ pub(crate) struct Problem {
     pub(crate) zero_point: i32,
     pub(crate) output_bits: u8,
     pub(crate) output_zero_point: i32,
-    /// Requantization with shifts of at least 32.
-    pub(crate) usual_shifts: bool,
+    /// Bits by which shifts are lowered; those that are not are at least 32.
+    pub(crate) lowered: u8,
     pub(crate) shortcut: Shortcut,
     /// Output rows that scratch has room for.
     pub(crate) rows: u16,
@@ -55,8 +55,8 @@ pub(crate) struct Problem {
 
 /// Room for operands and results.
 pub(crate) struct Memory {
-    input: &'static mut [u8],
-    skipped: &'static mut [u8],
+    pub(crate) input: &'static mut [u8],
+    pub(crate) skipped: &'static mut [u8],
     weights: &'static mut [u8],
     projection: &'static mut [u8],
     parameters: &'static mut [u8],
@@ -128,7 +128,7 @@ impl Problem {
             } else {
                 random.between(-20, 20)
             },
-            usual_shifts: !random.once_in(4),
+            lowered: [0, 0, 4, 6, 8, 12][random.between(0, 5) as usize],
             shortcut: Shortcut::None,
             rows: random.between(1, 12) as u16,
             seed: random.next(),
@@ -272,10 +272,7 @@ impl Problem {
         let [multipliers, biases, addends, zero_points, shifts] = parts_mut(bytes);
         let taps = self.convolution().taps() as u32;
         let sum_bits = (taps * 64).ilog2() as i32 + i32::from(self.weight_bits);
-        let mut shift = 29 + sum_bits / 2;
-        if !self.usual_shifts {
-            shift -= 12;
-        }
+        let shift = 29 + sum_bits / 2 - i32::from(self.lowered);
         for (index, to) in multipliers.chunks_exact_mut(4).enumerate() {
             let size = random.between(1 << 24, 1 << 30);
             let number = if index % 3 == 2 { -size } else { size };
@@ -292,12 +289,12 @@ impl Problem {
             let number = random.between(-(1 << self.weight_bits), 3) as i16;
             to.copy_from_slice(&number.to_le_bytes());
         }
-        let spread = i32::from(self.usual_shifts);
-        shifts
-            .iter_mut()
-            .for_each(|to| *to = random.between(shift.max(31 + spread), shift.max(33)) as u8);
-        if !self.usual_shifts {
-            shifts.iter_mut().for_each(|to| *to = shift as u8);
+        let [least, most] = match self.lowered {
+            0 => [shift.max(32), shift.max(33)],
+            _ => [shift - 2, shift + 2],
+        };
+        for to in shifts {
+            *to = random.between(least, most) as u8;
         }
     }
 

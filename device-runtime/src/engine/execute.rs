@@ -3,7 +3,8 @@
 use super::arena::{Arena, Parts, Unwritten};
 use crate::arithmetic::Affine;
 use crate::format::{
-    Blob, Convolution, Kind, Model, Operation, Requantize, Residual, Scratch, TensorSpec, Weights,
+    Blob, Convolution, Kind, Model, Operation, Requantize, Residual, Scratch, Storage, TensorSpec,
+    Weights,
 };
 use crate::kernels::pool::{self, Windows};
 use crate::kernels::{Affines, Elements, ElementsMut, Image, ImageMut, Kernels, Rows};
@@ -45,7 +46,7 @@ pub(super) fn execute(
             let mut output = ImageMut::new(spec, parts.output);
             conv2d::run(kernels, &source, &epilogue, &mut output, scratch);
         }
-        Kind::Add { .. } => execute_add(&operation.kind, spec, parts),
+        Kind::Add { .. } => execute_add(kernels, &operation.kind, spec, parts),
         Kind::MaxPool { .. } | Kind::SumPool { .. } | Kind::AveragePool { .. } => {
             execute_pool(&operation.kind, spec, parts);
         }
@@ -71,7 +72,7 @@ pub(super) fn execute(
     }
 }
 
-fn execute_add(kind: &Kind, spec: &TensorSpec, parts: Parts<'_>) {
+fn execute_add(kernels: Kernels, kind: &Kind, spec: &TensorSpec, parts: Parts<'_>) {
     let Kind::Add {
         left,
         right,
@@ -87,7 +88,13 @@ fn execute_add(kind: &Kind, spec: &TensorSpec, parts: Parts<'_>) {
     };
     let operand = |input: &TensorSpec| {
         let elsewhere = input.offset != spec.offset;
-        elsewhere.then(|| Elements::new(input, parts.inputs.tensor(input)))
+        add::Operand {
+            elements: elsewhere.then(|| Elements::new(input, parts.inputs.tensor(input))),
+            bits: match input.storage {
+                Storage::Code8 { bits } => Some(bits),
+                Storage::Value16 | Storage::Value32 => None,
+            },
+        }
     };
     let add = add::Add {
         affine: Affine {
@@ -101,7 +108,9 @@ fn execute_add(kind: &Kind, spec: &TensorSpec, parts: Parts<'_>) {
     };
     let count = spec.elements() as usize;
     let mut output = ElementsMut::new(spec, parts.output);
-    add::run(&add, operand(&left), operand(&right), count, &mut output);
+    let operands = [operand(&left), operand(&right)];
+    let [left, right] = &operands;
+    add::run(kernels, &add, left, right, count, &mut output);
 }
 
 fn execute_pool(kind: &Kind, spec: &TensorSpec, parts: Parts<'_>) {

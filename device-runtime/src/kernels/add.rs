@@ -1,10 +1,19 @@
 //! Sum of two tensors, requantized once.
 
+mod tuned;
+
+use super::Kernels;
 use super::elements::{Elements, ElementsMut};
 use crate::arithmetic::{Affine, clamp};
 
-/// An operand: its elements, or `None` if the output lies in their place and still holds them.
-pub type Operand<'a> = Option<Elements<'a>>;
+/// An operand.
+#[derive(Debug, Clone, Copy)]
+pub struct Operand<'a> {
+    /// Its elements, or `None` if the output lies in their place and still holds them.
+    pub elements: Option<Elements<'a>>,
+    /// Width of its codes, if it has any.
+    pub bits: Option<u8>,
+}
 
 /// `clamp((multiplier * left + right_multiplier * right + bias) >> shift)` per element.
 #[derive(Debug, Clone, Copy)]
@@ -19,21 +28,32 @@ pub struct Add {
     pub high: i32,
 }
 
-/// Computes `count` elements of `output`.
+impl Add {
+    /// The output's value for those of the operands.
+    fn value(&self, left: i32, right: i32) -> i32 {
+        let right = i64::from(self.right_multiplier).wrapping_mul(right.into());
+        clamp(self.affine.apply(left, right), self.low, self.high)
+    }
+}
+
+/// Computes `count` elements of `output` with the fastest of `kernels` that suits the operands.
 pub fn run(
+    kernels: Kernels,
     add: &Add,
-    left: Operand<'_>,
-    right: Operand<'_>,
+    left: &Operand<'_>,
+    right: &Operand<'_>,
     count: usize,
     output: &mut ElementsMut<'_>,
 ) {
+    if kernels == Kernels::Tuned && tuned::run(add, [left, right], count, output) {
+        return;
+    }
     for index in 0..count {
-        let value = |operand: Operand<'_>| match operand {
+        let value = |operand: &Operand<'_>| match operand.elements {
             Some(elements) => elements.get(index),
             None => output.as_elements().get(index),
         };
-        let right = i64::from(add.right_multiplier).wrapping_mul(value(right).into());
-        let sum = add.affine.apply(value(left), right);
-        output.set(index, clamp(sum, add.low, add.high));
+        let sum = add.value(value(left), value(right));
+        output.set(index, sum);
     }
 }

@@ -28,12 +28,12 @@ impl Windows {
 
 /// Largest value of each window; what lies outside the image never wins.
 pub fn max(input: &Image<'_>, windows: &Windows, output: &mut ImageMut<'_>) {
-    reduce::<Largest>(input, windows, output, |value| value);
+    reduce::<Largest>(input, windows, output, &|value| value);
 }
 
 /// Sum over each window.
 pub fn sum(input: &Image<'_>, windows: &Windows, output: &mut ImageMut<'_>) {
-    reduce::<Total>(input, windows, output, |value| value);
+    reduce::<Total>(input, windows, output, &|value| value);
 }
 
 /// `clamp((multiplier * sum + bias) >> shift, low, high)` of the sum over each window.
@@ -44,7 +44,7 @@ pub fn average(
     [low, high]: [i32; 2],
     output: &mut ImageMut<'_>,
 ) {
-    reduce::<Total>(input, windows, output, |sum| {
+    reduce::<Total>(input, windows, output, &|sum| {
         clamp(affine.apply(sum, 0), low, high)
     });
 }
@@ -95,7 +95,7 @@ fn reduce<R: Reduction>(
     input: &Image<'_>,
     windows: &Windows,
     output: &mut ImageMut<'_>,
-    finish: impl Fn(i32) -> i32,
+    finish: &dyn Fn(i32) -> i32,
 ) {
     let channels = output.channels;
     for y in 0..output.height {

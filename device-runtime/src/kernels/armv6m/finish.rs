@@ -94,7 +94,7 @@ macro_rules! finish {
                 "mov r10, r4",
                 "mov r11, r5",
                 "mov r12, r6",
-                "ldm r7!, {{r3, r4, r5}}",
+                "ldm r7!, {{r3, r4}}",
                 "mov lr, r3",
                 "uxth r3, r4",
                 "asrs r4, r4, #16",
@@ -186,6 +186,7 @@ macro_rules! finish {
     };
 }
 
+const _: () = assert!(size_of::<Channel>() == 24);
 const _: () = assert!(
     core::mem::offset_of!(Tile, addends) == 32 && core::mem::offset_of!(Tile, patch_sums) == 64
 );

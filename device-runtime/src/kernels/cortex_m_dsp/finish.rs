@@ -1,17 +1,22 @@
-//! From sums to codes: two channels of four positions.
+//! From sums to codes.
+//!
+//! Two channels of four positions, nothing added:
 //!
 //! ```text
-//!   r0   parameters of the channels    r4 zero point   r5 multiplier   r6 r7 bias   r8 shift
-//!   r1   sums                          lr multiplier of the addend     r9 bytes from pixel to pixel
-//!                                      r10 sum, addend
-//!   r2   code to be written            r11 r12 64 bits before the shift
-//!   r3   sums of the patches
+//!   r0   parameters of the channels    r4 zero point   r5 multiplier   r8 shift
+//!   r1   sums                          r3 r6 r7 lr sums of the patches
+//!   r2   code to be written            r9 bytes from pixel to pixel
+//!   r10  sum                           r11 r12 64 bits before the shift
 //! ```
-//! A code takes ten instructions, with an addend twelve.
+//! A code takes seven instructions. With an addend the sums of the patches stay in memory: r3 points to
+//! them, r6 is three times r9 and lr the multiplier of the addend; a code takes ten.
+//!
+//! Shifts are at least 32, or parameters and operands are lifted, see [`Channel`]; that takes an
+//! instruction more per operand.
 
 use core::arch::naked_asm;
 
-use crate::kernels::conv2d::tiled::{Channel, Sums, WIDTH};
+use crate::kernels::conv2d::tiled::{Channel, LIFT, Shifts, Sums, WIDTH};
 
 /// What is added before the shift.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +26,12 @@ pub(in crate::kernels) enum Added {
     InPlace,
 }
 
-type Finish = unsafe extern "C" fn(&[Channel; 2], &Sums, *mut u8, usize, &[i32; WIDTH]);
+/// Sums where bit 4 of the address tells the channel.
+#[derive(Debug, Default)]
+#[repr(C, align(32))]
+pub(in crate::kernels) struct AlignedSums(pub(in crate::kernels) Sums);
+
+type Finish = unsafe extern "C" fn(&[Channel; 2], &AlignedSums, *mut u8, usize, &[i32; WIDTH]);
 
 /// The codes of a column of whole tiles, to be written.
 pub(in crate::kernels) struct Codes<'a> {
@@ -32,12 +42,29 @@ pub(in crate::kernels) struct Codes<'a> {
     finish: Finish,
 }
 
+/// The instance of `$module::finish` for codes of 0 to `$highest`.
+macro_rules! of_width {
+    ($module:ident, $highest:expr) => {
+        match $highest {
+            3 => Some($module::finish::<2> as _),
+            7 => Some($module::finish::<3> as _),
+            15 => Some($module::finish::<4> as _),
+            31 => Some($module::finish::<5> as _),
+            63 => Some($module::finish::<6> as _),
+            127 => Some($module::finish::<7> as _),
+            255 => Some($module::finish::<8> as _),
+            _ => None,
+        }
+    };
+}
+
 impl<'a> Codes<'a> {
     /// Codes are 0 to `highest`; the first of `codes` is the tile's first channel at its first
-    /// position, with `row` codes to the next row and `pixel` to the next position. `None` if
-    /// `highest` is not one of `1, 3, 7 ... 255` or there is no whole tile.
+    /// position, with `row` codes to the next row and `pixel` to the next position. `None` for
+    /// [`Shifts::Wide`], if `highest` is not one of `3, 7 ... 255`, or if there is no whole tile.
     pub(in crate::kernels) fn new(
         added: Added,
+        shifts: Shifts,
         highest: i32,
         [row, pixel]: [usize; 2],
         rows: usize,
@@ -45,31 +72,19 @@ impl<'a> Codes<'a> {
     ) -> Option<Self> {
         let within = pixel.checked_mul(WIDTH - 1)?.checked_add(2)?;
         let whole = codes.len().checked_sub(within)?.checked_div(row)? + 1;
-        let finish = match (added, highest) {
-            (Added::Nothing, 1) => nothing::finish::<1>,
-            (Added::Nothing, 3) => nothing::finish::<2>,
-            (Added::Nothing, 7) => nothing::finish::<3>,
-            (Added::Nothing, 15) => nothing::finish::<4>,
-            (Added::Nothing, 31) => nothing::finish::<5>,
-            (Added::Nothing, 63) => nothing::finish::<6>,
-            (Added::Nothing, 127) => nothing::finish::<7>,
-            (Added::Nothing, 255) => nothing::finish::<8>,
-            (Added::InPlace, 1) => in_place::finish::<1>,
-            (Added::InPlace, 3) => in_place::finish::<2>,
-            (Added::InPlace, 7) => in_place::finish::<3>,
-            (Added::InPlace, 15) => in_place::finish::<4>,
-            (Added::InPlace, 31) => in_place::finish::<5>,
-            (Added::InPlace, 63) => in_place::finish::<6>,
-            (Added::InPlace, 127) => in_place::finish::<7>,
-            (Added::InPlace, 255) => in_place::finish::<8>,
-            _ => return None,
+        let finish: Option<Finish> = match (added, shifts) {
+            (Added::Nothing, Shifts::Upper) => of_width!(nothing, highest),
+            (Added::Nothing, Shifts::Lifted) => of_width!(nothing_lifted, highest),
+            (Added::InPlace, Shifts::Upper) => of_width!(in_place, highest),
+            (Added::InPlace, Shifts::Lifted) => of_width!(in_place_lifted, highest),
+            (_, Shifts::Wide) => None,
         };
         Some(Self {
             codes,
             row,
             pixel,
             rows: rows.min(whole),
-            finish,
+            finish: finish?,
         })
     }
 
@@ -78,13 +93,13 @@ impl<'a> Codes<'a> {
         self.rows
     }
 
-    /// Writes a tile; shifts are at least 32. Does nothing for a `row` that was not asked for.
+    /// Writes a tile. Does nothing for a `row` that was not asked for.
     #[inline(always)]
     pub(in crate::kernels) fn write(
         &mut self,
         row: usize,
         parameters: &[Channel; 2],
-        sums: &Sums,
+        sums: &AlignedSums,
         patch_sums: &[i32; WIDTH],
     ) {
         if row >= self.rows {
@@ -99,77 +114,159 @@ impl<'a> Codes<'a> {
     }
 }
 
-macro_rules! finish {
-    ($module:ident, [$($added:literal),*]) => {
+const _: () = assert!(size_of::<Channel>() == 24);
+
+macro_rules! finish_nothing {
+    ($module:ident, [$($lift:literal),*]) => {
         mod $module {
-            use super::{Channel, Sums, WIDTH, naked_asm};
+            use super::{AlignedSums, Channel, LIFT, WIDTH, naked_asm};
 
             /// # Safety
             /// `codes` is valid for two bytes at each of four multiples of `pixel`.
             #[unsafe(naked)]
             pub(super) unsafe extern "C" fn finish<const BITS: u32>(
                 parameters: &[Channel; 2],
-                sums: &Sums,
+                sums: &AlignedSums,
                 codes: *mut u8,
                 pixel: usize,
                 patch_sums: &[i32; WIDTH],
             ) {
                 naked_asm!(
                     core_with_dsp!(),
+                    ".set lift, {lift}",
                     "push {{r4-r11, lr}}",
                     "mov r9, r3",
                     "ldr r3, [sp, #36]",
-                    ".rept 2",
-                    "ldm r0, {{r4-r8, lr}}",
-                    "add r0, #28",
-                    ".irp patch, 0, 4, 8, 12",
+                    "ldm r3, {{r3, r6, r7, lr}}",
+                    "2:",
+                    "ldrd r4, r5, [r0]",
+                    "ldr r8, [r0, #16]",
+                    ".irp patch, r3, r6, r7, lr",
                     "ldr r10, [r1], #4",
-                    "ldr r11, [r3, #\\patch]",
-                    "mla r10, r11, r4, r10",
-                    "mov r11, r6",
-                    "mov r12, r7",
+                    "mla r10, \\patch, r4, r10",
+                    "ldrd r11, r12, [r0, #8]",
+                    $($lift,)*
                     "smlal r11, r12, r10, r5",
-                    $($added,)*
                     "asr r12, r12, r8",
                     "usat r12, #{bits}, r12",
+                    ".ifc \\patch, r3",
                     "strb r12, [r2]",
-                    "add r2, r9",
+                    ".endif",
+                    ".ifc \\patch, r6",
+                    "strb r12, [r2, r9]",
+                    ".endif",
+                    ".ifc \\patch, r7",
+                    "strb r12, [r2, r9, lsl #1]",
+                    ".endif",
                     ".endr",
-                    "sub r2, r2, r9, lsl #2",
-                    "add r2, #1",
-                    ".endr",
+                    "add r10, r9, r9, lsl #1",
+                    "strb r12, [r2, r10]",
+                    "adds r0, #24",
+                    "adds r2, #1",
+                    "tst r1, #16",
+                    "bne 2b",
                     "pop {{r4-r11, pc}}",
                     bits = const BITS,
+                    lift = const LIFT,
                 )
             }
         }
     };
 }
 
-finish!(nothing, []);
-finish!(in_place, ["ldrb r10, [r2]", "smlal r11, r12, r10, lr"]);
+finish_nothing!(nothing, []);
+finish_nothing!(nothing_lifted, ["lsl r10, r10, #lift"]);
+
+macro_rules! finish_in_place {
+    ($module:ident, [$($lift:literal),*]) => {
+        mod $module {
+            use super::{AlignedSums, Channel, LIFT, WIDTH, naked_asm};
+
+            /// # Safety
+            /// `codes` is valid for two bytes at each of four multiples of `pixel`.
+            #[unsafe(naked)]
+            pub(super) unsafe extern "C" fn finish<const BITS: u32>(
+                parameters: &[Channel; 2],
+                sums: &AlignedSums,
+                codes: *mut u8,
+                pixel: usize,
+                patch_sums: &[i32; WIDTH],
+            ) {
+                naked_asm!(
+                    core_with_dsp!(),
+                    ".set lift, {lift}",
+                    "push {{r4-r11, lr}}",
+                    "mov r9, r3",
+                    "add r6, r9, r9, lsl #1",
+                    "ldr r3, [sp, #36]",
+                    "2:",
+                    "ldrd r4, r5, [r0]",
+                    "ldrd r8, lr, [r0, #16]",
+                    ".irp patch, 0, 4, 8, 12",
+                    "ldr r10, [r1], #4",
+                    "ldr r11, [r3, #\\patch]",
+                    "mla r10, r11, r4, r10",
+                    "ldrd r11, r12, [r0, #8]",
+                    $($lift,)*
+                    "smlal r11, r12, r10, r5",
+                    ".if \\patch == 0",
+                    "ldrb r10, [r2]",
+                    ".elseif \\patch == 4",
+                    "ldrb r10, [r2, r9]",
+                    ".elseif \\patch == 8",
+                    "ldrb r10, [r2, r9, lsl #1]",
+                    ".else",
+                    "ldrb r10, [r2, r6]",
+                    ".endif",
+                    $($lift,)*
+                    "smlal r11, r12, r10, lr",
+                    "asr r12, r12, r8",
+                    "usat r12, #{bits}, r12",
+                    ".if \\patch == 0",
+                    "strb r12, [r2]",
+                    ".elseif \\patch == 4",
+                    "strb r12, [r2, r9]",
+                    ".elseif \\patch == 8",
+                    "strb r12, [r2, r9, lsl #1]",
+                    ".else",
+                    "strb r12, [r2, r6]",
+                    ".endif",
+                    ".endr",
+                    "adds r0, #24",
+                    "adds r2, #1",
+                    "tst r1, #16",
+                    "bne 2b",
+                    "pop {{r4-r11, pc}}",
+                    bits = const BITS,
+                    lift = const LIFT,
+                )
+            }
+        }
+    };
+}
+
+finish_in_place!(in_place, []);
+finish_in_place!(in_place_lifted, ["lsl r10, r10, #lift"]);
 
 /// Writes the codes 0 to `highest` of one channel: rows of `width` sums, of which as many are taken as
-/// `columns`, to codes `pixel` apart in rows `row` apart. The shift is at least 32. `false`, having done
-/// nothing, if `highest` is not one of `1, 3, 7 ... 255` or `codes` is too short.
+/// `columns`, to codes `pixel` apart in rows `row` apart. `false`, having done nothing, for
+/// [`Shifts::Wide`], if `highest` is not one of `3, 7 ... 255` or if `codes` is too short.
 pub(in crate::kernels) fn finish_rows(
     channel: &Channel,
+    shifts: Shifts,
     sums: &[i32],
     [width, columns]: [usize; 2],
     highest: i32,
     [row, pixel]: [usize; 2],
     codes: &mut [u8],
 ) -> bool {
-    let finish = match highest {
-        1 => plane::<1>,
-        3 => plane::<2>,
-        7 => plane::<3>,
-        15 => plane::<4>,
-        31 => plane::<5>,
-        63 => plane::<6>,
-        127 => plane::<7>,
-        255 => plane::<8>,
-        _ => return false,
+    let finish: Option<FinishPlane> = match shifts {
+        Shifts::Upper => of_width!(plane, highest),
+        Shifts::Lifted => of_width!(plane_lifted, highest),
+        Shifts::Wide => None,
+    };
+    let Some(finish) = finish else {
+        return false;
     };
     let rows = sums.len().checked_div(width).unwrap_or_default();
     if rows == 0 || columns == 0 || columns > width {
@@ -209,41 +306,57 @@ struct Plane {
     next: usize,
 }
 
-/// # Safety
-/// `sums` and `codes` are valid for all that `plane` names; it has rows and columns.
-#[unsafe(naked)]
-unsafe extern "C" fn plane<const BITS: u32>(
-    channel: &Channel,
-    sums: *const i32,
-    codes: *mut u8,
-    plane: &Plane,
-) {
-    naked_asm!(
-        core_with_dsp!(),
-        "push {{r4-r11, lr}}",
-        "ldm r0, {{r4, r5, r6, r7, r8}}",
-        "mov r9, r3",
-        "ldr r3, [r9]",
-        "ldr r10, [r9, #8]",
-        "2:",
-        "ldr r4, [r9, #4]",
-        "3:",
-        "ldr r12, [r1], #4",
-        "mov r0, r6",
-        "mov lr, r7",
-        "smlal r0, lr, r12, r5",
-        "asr lr, lr, r8",
-        "usat lr, #{bits}, lr",
-        "strb lr, [r2]",
-        "add r2, r3",
-        "subs r4, #1",
-        "bne 3b",
-        "ldrd r0, lr, [r9, #12]",
-        "add r1, r0",
-        "add r2, lr",
-        "subs r10, #1",
-        "bne 2b",
-        "pop {{r4-r11, pc}}",
-        bits = const BITS,
-    )
+type FinishPlane = unsafe extern "C" fn(&Channel, *const i32, *mut u8, &Plane);
+
+macro_rules! finish_plane {
+    ($module:ident, [$($lift:literal),*]) => {
+        mod $module {
+            use super::{Channel, LIFT, Plane, naked_asm};
+
+            /// # Safety
+            /// `sums` and `codes` are valid for all that `plane` names; it has rows and columns.
+            #[unsafe(naked)]
+            pub(super) unsafe extern "C" fn finish<const BITS: u32>(
+                channel: &Channel,
+                sums: *const i32,
+                codes: *mut u8,
+                plane: &Plane,
+            ) {
+                naked_asm!(
+                    core_with_dsp!(),
+                    ".set lift, {lift}",
+                    "push {{r4-r11, lr}}",
+                    "ldm r0, {{r4, r5, r6, r7, r8}}",
+                    "mov r9, r3",
+                    "ldr r3, [r9]",
+                    "ldr r10, [r9, #8]",
+                    "2:",
+                    "ldr r4, [r9, #4]",
+                    "3:",
+                    "ldr r12, [r1], #4",
+                    $($lift,)*
+                    "mov r0, r6",
+                    "mov lr, r7",
+                    "smlal r0, lr, r12, r5",
+                    "asr lr, lr, r8",
+                    "usat lr, #{bits}, lr",
+                    "strb lr, [r2]",
+                    "add r2, r3",
+                    "subs r4, #1",
+                    "bne 3b",
+                    "ldrd r0, lr, [r9, #12]",
+                    "add r1, r0",
+                    "add r2, lr",
+                    "subs r10, #1",
+                    "bne 2b",
+                    "pop {{r4-r11, pc}}",
+                    bits = const BITS,
+                    lift = const LIFT,
+                )
+            }
+        }
+    };
 }
+
+finish_plane!(plane, []);
+finish_plane!(plane_lifted, ["lsl r12, r12, #lift"]);

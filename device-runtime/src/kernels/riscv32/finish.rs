@@ -57,12 +57,12 @@ macro_rules! finish {
                 // Functions in assembly are not assembled for the target's extensions.
                 ".option arch, +m",
                 ".irp channel, 0, 1",
-                "lw t0, 28 * \\channel(a0)",
-                "lw t1, 28 * \\channel + 4(a0)",
-                "lw t2, 28 * \\channel + 8(a0)",
-                "lw t3, 28 * \\channel + 12(a0)",
-                "lw t4, 28 * \\channel + 16(a0)",
-                "lw t5, 28 * \\channel + 20(a0)",
+                "lw t0, 24 * \\channel(a0)",
+                "lw t1, 24 * \\channel + 4(a0)",
+                "lw t2, 24 * \\channel + 8(a0)",
+                "lw t3, 24 * \\channel + 12(a0)",
+                "lw t4, 24 * \\channel + 16(a0)",
+                "lw t5, 24 * \\channel + 20(a0)",
                 ".irp position, 0, 1, 2, 3",
                 "lw t6, 16 * \\channel + 4 * \\position(a1)",
                 "lw a5, 64 + 4 * \\position(a1)",
@@ -110,6 +110,7 @@ macro_rules! finish {
     };
 }
 
+const _: () = assert!(size_of::<Channel>() == 24);
 const _: () = assert!(
     core::mem::offset_of!(Tile, addends) == 32 && core::mem::offset_of!(Tile, patch_sums) == 64
 );

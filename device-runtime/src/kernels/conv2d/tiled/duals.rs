@@ -4,7 +4,8 @@
 //!   patch:    per two taps | position 0 | position 1 |
 //!   weights:  per two taps | channel 0  | channel 1  |
 //! ```
-//! Each row of the kernel is filled up to whole words.
+//! Each row of the kernel is filled up to whole words. Where [`in_quads`] says so, two words hold the
+//! first and third, and the second and fourth of four taps.
 
 use super::{CHANNELS, Source};
 #[cfg(not(lowbit_cortex_m_dsp))]
@@ -24,12 +25,25 @@ pub(super) fn pack_row(source: &Source<'_>, y: Option<usize>, x: usize, into: &m
         into.fill(0);
         return;
     };
-    let into: &mut [[i16; 4]] = bytemuck::must_cast_slice_mut(into.as_chunks_mut::<2>().0);
     for position in 0..2 {
         let column = (x + position) * usize::from(geometry.stride_x);
         let window = Window::new(source, y, column, taps);
+        #[cfg(lowbit_cortex_m_dsp)]
+        if in_quads(source) {
+            window.pack_quads(&source.input.elements, into, position);
+            continue;
+        }
+        let into: &mut [[i16; 4]] = bytemuck::must_cast_slice_mut(into.as_chunks_mut::<2>().0);
         window.pack(&source.input.elements, into, position);
     }
+}
+
+/// Whether taps are paired four at a time: the core does so with codes whose rows are whole quads.
+#[cfg(lowbit_cortex_m_dsp)]
+fn in_quads(source: &Source<'_>) -> bool {
+    source.input.channels.is_multiple_of(4)
+        && source.weights.layout == Layout::Rows
+        && matches!(source.input.elements, Elements::Code8 { .. })
 }
 
 /// One row of a patch: taps before, within and behind the image.
@@ -84,6 +98,25 @@ impl Window {
         }
     }
 
+    #[cfg(lowbit_cortex_m_dsp)]
+    fn pack_quads(&self, elements: &Elements<'_>, into: &mut [u32], position: usize) {
+        use crate::kernels::cortex_m_dsp::quads_pack;
+        let Elements::Code8 { codes, zero_point } = elements else {
+            return;
+        };
+        let codes = codes.get(self.from..).unwrap_or_default();
+        let codes = codes.get(..self.within).unwrap_or_default();
+        let (before, rest) = into.split_at_mut(self.before.min(into.len()));
+        let (middle, behind) = rest.split_at_mut(self.within.min(rest.len()));
+        for part in [before, behind] {
+            for word in part.iter_mut().skip(position).step_by(2) {
+                *word = 0;
+            }
+        }
+        let middle = middle.get_mut(position..).unwrap_or_default();
+        quads_pack(codes, *zero_point as i16, middle);
+    }
+
     /// `within` are the taps within the image, two at a time.
     #[inline(always)]
     fn write(
@@ -117,8 +150,15 @@ impl Window {
     }
 }
 
-/// Unpacks the weights of the channels from `channel` on, for `kernel` rows of taps.
-pub(super) fn unpack(rows: &Rows<'_>, channel: usize, kernel: usize, into: &mut [u32]) {
+/// Unpacks the weights of the channels from `channel` on.
+pub(super) fn unpack(source: &Source<'_>, channel: usize, into: &mut [u32]) {
+    let rows = &source.weights;
+    let kernel = usize::from(source.geometry.kernel_height).max(1);
+    #[cfg(lowbit_cortex_m_dsp)]
+    if in_quads(source) {
+        unpack_quads(rows, channel, into);
+        return;
+    }
     let into: &mut [[i16; 4]] = bytemuck::must_cast_slice_mut(into.as_chunks_mut::<2>().0);
     let row_taps = rows.taps.checked_div(kernel).unwrap_or_default();
     let row_pairs = row_taps.div_ceil(2).max(1);
@@ -128,7 +168,8 @@ pub(super) fn unpack(rows: &Rows<'_>, channel: usize, kernel: usize, into: &mut 
     if row_taps.is_multiple_of(2) && rows.layout == Layout::Rows {
         let (taps, _) = into.split_at_mut((rows.taps / 2).min(into.len()));
         for half in 0..CHANNELS {
-            unpack_whole(rows, channel + half, taps, half);
+            let pairs = |[a, b, c, d, e, f, g, h]: [i16; 8]| [[a, b], [c, d], [e, f], [g, h]];
+            unpack_whole(rows, channel + half, taps, half, pairs);
         }
         return;
     }
@@ -139,11 +180,40 @@ pub(super) fn unpack(rows: &Rows<'_>, channel: usize, kernel: usize, into: &mut 
     }
 }
 
-/// Rows of the kernel that need no filling up follow each other like a single one.
-fn unpack_whole(rows: &Rows<'_>, channel: usize, into: &mut [[i16; 4]], half: usize) {
+/// All rows of the kernel are whole quads.
+#[cfg(lowbit_cortex_m_dsp)]
+fn unpack_quads(rows: &Rows<'_>, channel: usize, into: &mut [u32]) {
+    let (into, _) = into.split_at_mut(rows.taps.min(into.len()));
+    if rows.bits == 8 {
+        use crate::kernels::cortex_m_dsp::quads_unpack;
+        let codes = |channel: usize| rows.codes.get(channel * rows.taps..)?.get(..rows.taps);
+        let first = codes(channel).unwrap_or_default();
+        // The channel that an odd number lacks has the weights of the last.
+        let second = codes(channel + 1).unwrap_or(first);
+        let zero_points = [channel, channel + 1].map(|channel| rows.zero_point(channel));
+        quads_unpack([first, second], zero_points, into);
+        return;
+    }
+    let into: &mut [[i16; 4]] = bytemuck::must_cast_slice_mut(into.as_chunks_mut::<2>().0);
+    for half in 0..CHANNELS {
+        let quads = |[a, b, c, d, e, f, g, h]: [i16; 8]| [[a, c], [b, d], [e, g], [f, h]];
+        unpack_whole(rows, channel + half, into, half, quads);
+    }
+}
+
+/// Rows of the kernel that need no filling up follow each other like a single one. `order` pairs eight
+/// taps.
+#[inline(always)]
+fn unpack_whole(
+    rows: &Rows<'_>,
+    channel: usize,
+    into: &mut [[i16; 4]],
+    half: usize,
+    order: impl Fn([i16; 8]) -> [[i16; 2]; 4],
+) {
     let mut into = into.chunks_mut(4);
-    rows.unpack_groups(channel, |[a, b, c, d, e, f, g, h]| {
-        let pairs = [[a, b], [c, d], [e, f], [g, h]];
+    rows.unpack_groups(channel, |taps| {
+        let pairs = order(taps);
         for (words, pair) in into.next().unwrap_or_default().iter_mut().zip(pairs) {
             place(words, pair, half);
         }

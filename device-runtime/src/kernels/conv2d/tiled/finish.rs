@@ -1,9 +1,9 @@
 //! From accumulators to codes of the output.
 
-use super::operand::Correction;
-use super::{Addend, CHANNELS, Epilogue, Sums, WIDTH};
 #[cfg(lowbit_armv7m)]
-use super::{Band, operand::Operand};
+use super::Band;
+use super::operand::Operand;
+use super::{Addend, CHANNELS, Epilogue, Sums, WIDTH};
 use crate::arithmetic::clamp;
 use crate::kernels::elements::{Elements, Image};
 
@@ -46,15 +46,31 @@ pub(in crate::kernels) struct Channel {
     zero_point: i32,
     multiplier: i32,
     bias: [u32; 2],
-    /// Shift of the upper half of the sum; `shift` itself if it is below 32.
-    upper_shift: u32,
+    /// Shift of the upper half of the sum: negative if that does not do, as with [`Shifts::Wide`].
+    upper_shift: i32,
     addend_multiplier: i32,
-    shift: u32,
 }
+
+/// How channels are shifted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::kernels) enum Shifts {
+    /// All by at least 32: only the upper half of what is shifted counts.
+    Upper,
+    /// By less, but sums are small. With sums, addends and biases times `2^LIFT` the upper half is
+    /// all that counts.
+    Lifted,
+    /// In 64 bits.
+    Wide,
+}
+
+/// Whether sums are ever lifted: only where instructions shift operands on their way.
+const LIFTS: bool = cfg!(lowbit_armv7m);
+/// Bits by which small sums are lifted.
+pub(in crate::kernels) const LIFT: u32 = 8;
 
 /// Where the tensor that skips the convolution has its codes.
 #[derive(Clone, Copy)]
-enum Skipped<'a> {
+pub(super) enum Skipped<'a> {
     Nothing,
     /// In the output's place.
     InPlace,
@@ -70,7 +86,7 @@ enum Skipped<'a> {
 }
 
 impl<'a> Skipped<'a> {
-    fn new(addend: &Addend<'a>) -> Self {
+    pub(super) fn new(addend: &Addend<'a>) -> Self {
         match *addend {
             Addend::None => Self::Nothing,
             Addend::Projection { .. } => Self::Projection,
@@ -109,41 +125,45 @@ pub(super) struct Finish<'a> {
     /// Channels of the tile that the output has.
     count: usize,
     channels: [Channel; CHANNELS],
-    skipped: Skipped<'a>,
+    skipped: &'a Skipped<'a>,
     /// Smallest and largest code.
     ends: [i32; 2],
-    /// Whether the core's own code applies.
-    is_usual: bool,
+    shifts: Shifts,
 }
 
 impl<'a> Finish<'a> {
+    /// Parameters of the channels from `first` on, which `operand` has just unpacked.
     pub(super) fn new(
-        epilogue: &Epilogue<'a>,
+        epilogue: &Epilogue<'_>,
+        skipped: &'a Skipped<'a>,
         first: usize,
-        correction: Correction,
+        operand: &Operand<'_>,
         output: &CodesMut<'_>,
     ) -> Self {
-        let skipped = Skipped::new(&epilogue.addend);
-        let channels = core::array::from_fn(|index| {
-            let [zero_point, constant] = [correction.zero_points, correction.constants]
-                .map(|numbers| numbers.get(index).copied().unwrap_or_default());
+        let correction = operand.correction();
+        let mut channels = core::array::from_fn(|index| {
+            let zero_point = correction.zero_points.get(index).copied();
+            let constant = correction.constants.get(index).copied();
             Channel::new(
                 &epilogue.finish(first + index),
-                zero_point,
-                constant,
+                zero_point.unwrap_or_default(),
+                constant.unwrap_or_default(),
                 skipped.zero_point(output),
                 output.zero_point,
             )
         });
         let ends = [epilogue.low, epilogue.high].map(|end| end.wrapping_sub(output.zero_point));
-        let is_usual = channels.iter().all(Channel::is_usual);
+        let shifts = Channel::prepare(&mut channels, |index| match skipped {
+            Skipped::Projection => u32::MAX,
+            _ => operand.reach(first + index),
+        });
         Self {
             first,
             count: CHANNELS.min(output.channels - first.min(output.channels)),
             channels,
             skipped,
             ends,
-            is_usual,
+            shifts,
         }
     }
 
@@ -176,7 +196,7 @@ impl<'a> Finish<'a> {
                     Skipped::InPlace => i32::from(*code),
                     _ => addend,
                 };
-                *code = channel.code(sum, patch_sum, addend, self.ends, self.is_usual);
+                *code = channel.code(sum, patch_sum, addend, self.ends, self.shifts);
             }
         }
     }
@@ -211,7 +231,7 @@ impl<'a> Finish<'a> {
             zero_point,
             stride,
             channel_offset,
-        } = self.skipped
+        } = *self.skipped
         else {
             return;
         };
@@ -245,14 +265,16 @@ impl<'a> Finish<'a> {
             Skipped::Projection | Skipped::Elsewhere { .. } => return 0,
         };
         let whole = band.x + WIDTH <= output.width && self.count == CHANNELS;
-        if !whole || !self.is_usual || self.ends[0] != 0 {
+        if !whole || self.ends[0] != 0 {
             return 0;
         }
         let row = output.width * output.channels;
         let first = band.y * row + band.x * output.channels + self.first;
         let into = output.codes.get_mut(first..).unwrap_or_default();
         let pitches = [row, output.channels];
-        let Some(mut codes) = Codes::new(added, self.ends[1], pitches, band.rows, into) else {
+        let Some(mut codes) =
+            Codes::new(added, self.shifts, self.ends[1], pitches, band.rows, into)
+        else {
             return 0;
         };
         let rows = codes.rows();
@@ -275,26 +297,57 @@ impl Channel {
     ) -> Self {
         let (affine, addend_multiplier) = (finish.affine, finish.addend_multiplier);
         // All constants become a part of the bias; the output's zero point comes off the code.
-        let product = |a: i32, b: i32| i64::from(a).wrapping_mul(b.into());
-        let bias = affine
-            .bias
-            .wrapping_add(product(affine.multiplier, constant))
-            .wrapping_add(product(addend_multiplier, addend_zero_point))
-            .wrapping_sub(i64::from(output_zero_point).wrapping_shl(affine.shift.into()));
-        let shift = u32::from(affine.shift);
+        let mut bias = affine.bias;
+        for (a, b) in [
+            (affine.multiplier, constant),
+            (addend_multiplier, addend_zero_point),
+        ] {
+            if b != 0 {
+                bias = bias.wrapping_add(i64::from(a).wrapping_mul(b.into()));
+            }
+        }
+        if output_zero_point != 0 {
+            let zero_point = i64::from(output_zero_point).wrapping_shl(affine.shift.into());
+            bias = bias.wrapping_sub(zero_point);
+        }
         Self {
             zero_point,
             multiplier: affine.multiplier,
-            bias: [bias as u32, (bias >> 32) as u32],
-            upper_shift: shift.wrapping_sub(32),
+            bias: halves(bias),
+            upper_shift: i32::from(affine.shift) - 32,
             addend_multiplier,
-            shift,
         }
     }
 
-    /// Whether the upper half of the sum is all that the shift leaves.
-    pub(super) fn is_usual(&self) -> bool {
-        self.shift >= 32
+    /// Prepares channels that are computed together. `reaches` are bounds of their sums, zero points
+    /// included, and addends are codes; otherwise the former are `u32::MAX`.
+    pub(super) fn prepare(channels: &mut [Self], reaches: impl Fn(usize) -> u32) -> Shifts {
+        if channels.iter().all(|channel| channel.upper_shift >= 0) {
+            return Shifts::Upper;
+        }
+        let mut all = channels.iter().enumerate();
+        if !LIFTS || !all.all(|(index, channel)| channel.can_be_lifted(reaches(index))) {
+            return Shifts::Wide;
+        }
+        for channel in channels {
+            channel.bias = halves(channel.bias() << LIFT);
+            channel.upper_shift += LIFT as i32;
+        }
+        Shifts::Lifted
+    }
+
+    /// Multipliers have 31 bits: with sums below 2^31 once they are lifted, addends of 16 bits and a
+    /// lifted bias below 2^61 the sum of all fits 63 bits.
+    fn can_be_lifted(&self, reach: u32) -> bool {
+        let bias_bits = 61 - LIFT;
+        self.upper_shift >= -(LIFT as i32)
+            && reach < 1 << (31 - LIFT)
+            && self.bias().unsigned_abs() < 1 << bias_bits
+    }
+
+    fn bias(&self) -> i64 {
+        let [lower, upper] = self.bias;
+        (u64::from(upper) << 32 | u64::from(lower)) as i64
     }
 
     #[inline(always)]
@@ -304,19 +357,29 @@ impl Channel {
         patch: i32,
         addend: i32,
         [low, high]: [i32; 2],
-        usual: bool,
+        shifts: Shifts,
     ) -> u8 {
-        let sum = sum.wrapping_add(self.zero_point.wrapping_mul(patch));
-        let [lower, upper] = self.bias;
-        let bias = (u64::from(upper) << 32 | u64::from(lower)) as i64;
-        let exact = i64::from(self.multiplier)
-            .wrapping_mul(sum.into())
-            .wrapping_add(i64::from(self.addend_multiplier).wrapping_mul(addend.into()))
-            .wrapping_add(bias);
-        if usual {
-            let code = ((exact >> 32) as i32).wrapping_shr(self.upper_shift);
-            return code.max(low).min(high) as u8;
+        let mut terms = [
+            sum.wrapping_add(self.zero_point.wrapping_mul(patch)),
+            addend,
+        ];
+        if LIFTS && shifts == Shifts::Lifted {
+            terms = terms.map(|term| term << LIFT);
         }
-        clamp(exact.wrapping_shr(self.shift), low, high) as u8
+        let [sum, addend] = terms.map(i64::from);
+        let exact = i64::from(self.multiplier)
+            .wrapping_mul(sum)
+            .wrapping_add(i64::from(self.addend_multiplier).wrapping_mul(addend))
+            .wrapping_add(self.bias());
+        if shifts == Shifts::Wide {
+            let shift = self.upper_shift.wrapping_add(32) as u32;
+            return clamp(exact.wrapping_shr(shift), low, high) as u8;
+        }
+        let code = ((exact >> 32) as i32).wrapping_shr(self.upper_shift as u32);
+        code.max(low).min(high) as u8
     }
+}
+
+fn halves(number: i64) -> [u32; 2] {
+    [number as u32, (number >> 32) as u32]
 }

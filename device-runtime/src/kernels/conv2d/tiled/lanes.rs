@@ -96,7 +96,7 @@ pub(super) fn unpack(rows: &Rows<'_>, channel: usize, into: &mut [u32]) {
     match rows.layout {
         Layout::Pairs => {
             let words = rows.pair_words(channel / CHANNELS);
-            #[cfg(lowbit_armv6m)]
+            #[cfg(any(lowbit_armv6m, lowbit_armv7m))]
             let (words, into) = unpack_on_core(rows, words, into);
             match rows.bits {
                 2 => unpack_words::<2, 8>(words, into),
@@ -113,14 +113,18 @@ pub(super) fn unpack(rows: &Rows<'_>, channel: usize, into: &mut [u32]) {
 }
 
 /// Unpacks words by the core's own code. Returns those that are left, and where they go.
-#[cfg(lowbit_armv6m)]
+#[cfg(any(lowbit_armv6m, lowbit_armv7m))]
 fn unpack_on_core<'w, 'i>(
     rows: &Rows<'_>,
     words: &'w [[u8; 4]],
     into: &'i mut [u32],
 ) -> (&'w [[u8; 4]], &'i mut [u32]) {
+    #[cfg(lowbit_armv6m)]
+    use crate::kernels::armv6m::lanes_unpack;
+    #[cfg(lowbit_armv7m)]
+    use crate::kernels::cortex_m_dsp::lanes_unpack;
     let taps = into.get_mut(..rows.taps).unwrap_or_default();
-    let done = crate::kernels::armv6m::lanes_unpack(rows.bits, words, taps);
+    let done = lanes_unpack(rows.bits, words, taps);
     let per_word = Layout::pairs_per_word(rows.bits) as usize;
     let left = taps.get_mut(done * per_word..);
     (

@@ -29,11 +29,15 @@ pub(in crate::kernels) use finish::Added;
 #[cfg(any(lowbit_armv7m, lowbit_armv6m, lowbit_riscv32m))]
 pub(in crate::kernels) use finish::Channel;
 pub(in crate::kernels) use finish::Tile;
-use finish::{CodesMut, Finish};
+use finish::{CodesMut, Finish, Skipped};
+#[cfg(lowbit_armv7m)]
+pub(in crate::kernels) use finish::{LIFT, Shifts};
 use operand::{Form, Operand, Room};
 
 /// Output positions of a tile, side by side in a row.
 pub(in crate::kernels) const WIDTH: usize = 4;
+/// Rows of a flattened output in place of one row.
+const FLAT_ROWS: u32 = 2;
 /// Output channels of a tile.
 pub(in crate::kernels) const CHANNELS: usize = 2;
 
@@ -61,7 +65,7 @@ pub(in crate::kernels) fn scratch_bytes(
     let Storage::Code8 { .. } = output.storage else {
         return None;
     };
-    let rows = rows.clamp(1, most_rows(convolution, residual, output));
+    let rows = tile_rows(rows, convolution, residual, output);
     let room = |convolution| {
         let form = Form::of(convolution)?;
         Some(Room::new(convolution, form, rows.into()).words() as u64)
@@ -76,13 +80,27 @@ pub(in crate::kernels) fn scratch_bytes(
     Some(4 * (room(convolution)? + projected))
 }
 
-/// Rows that the output has once it is flattened.
-fn most_rows(convolution: &Convolution, residual: &Residual, output: &TensorSpec) -> u16 {
-    if is_pointwise(convolution) && !matches!(residual, Residual::Projection { .. }) {
-        let pixels = u32::from(output.height) * u32::from(output.width);
-        return pixels.div_ceil(WIDTH as u32).min(u16::MAX.into()) as u16;
+/// Rows of tiles for `rows` rows of the output. Once it is flattened, at least [`FLAT_ROWS`] times as many:
+/// a tile of a single pixel is computed soon, and the weights have to be unpacked for every band.
+fn tile_rows(
+    rows: u16,
+    convolution: &Convolution,
+    residual: &Residual,
+    output: &TensorSpec,
+) -> u16 {
+    let height = output.height.max(1);
+    if !is_pointwise(convolution) || matches!(residual, Residual::Projection { .. }) {
+        return rows.clamp(1, height);
     }
-    output.height.max(1)
+    let pixels = |rows: u16| u32::from(rows) * u32::from(output.width);
+    let flat = |rows: u16| pixels(rows).div_ceil(WIDTH as u32);
+    let most = flat(height);
+    let rows = if rows < height {
+        flat(rows).max(u32::from(rows) * FLAT_ROWS)
+    } else {
+        most
+    };
+    rows.clamp(1, most).min(u16::MAX.into()) as u16
 }
 
 /// Computes `output`, or returns `false` and does nothing if the operation has no such form or
@@ -122,6 +140,7 @@ pub(super) fn run(
         zero_point: *zero_point,
         codes,
     };
+    let skipped = Skipped::new(&epilogue.addend);
     let mut tile = Tile::default();
     for x in (0..width).step_by(WIDTH) {
         let mut y = 0;
@@ -129,7 +148,13 @@ pub(super) fn run(
             let rows = operands.rows.min(height - y);
             let band = Band { y, rows, x };
             operands.pack(&band);
-            run_band(&mut operands, epilogue, &band, &mut tile, &mut output);
+            run_band(
+                &mut operands,
+                (epilogue, &skipped),
+                &band,
+                &mut tile,
+                &mut output,
+            );
             y += rows;
         }
     }
@@ -178,14 +203,14 @@ struct Band {
 
 fn run_band(
     operands: &mut Operands<'_>,
-    epilogue: &Epilogue<'_>,
+    (epilogue, skipped): (&Epilogue<'_>, &Skipped<'_>),
     band: &Band,
     tile: &mut Tile,
     output: &mut CodesMut<'_>,
 ) {
     for channel in (0..output.channels).step_by(CHANNELS) {
         operands.unpack(channel);
-        let finish = Finish::new(epilogue, channel, operands.main.correction(), output);
+        let finish = Finish::new(epilogue, skipped, channel, &operands.main, output);
         #[cfg(lowbit_armv7m)]
         let done = match operands.projection {
             None => finish.band_on_core(&operands.main, band, output),

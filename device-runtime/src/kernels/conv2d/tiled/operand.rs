@@ -237,10 +237,7 @@ impl<'a> Operand<'a> {
                 self.zero_points = [0, 1].map(|index| rows.zero_point(channel + index).into());
                 self.constants = self.activation_constants(lanes);
             }
-            Form::Duals => {
-                let kernel = usize::from(self.source.geometry.kernel_height).max(1);
-                duals::unpack(rows, channel, kernel, self.weights);
-            }
+            Form::Duals => duals::unpack(&self.source, channel, self.weights),
         }
     }
 
@@ -287,13 +284,14 @@ impl<'a> Operand<'a> {
     pub(super) fn products(
         &self,
         rows: usize,
-        mut take: impl FnMut(usize, &Sums, &[i32; WIDTH]),
+        mut take: impl FnMut(usize, &crate::kernels::cortex_m_dsp::finish::AlignedSums, &[i32; WIDTH]),
     ) -> bool {
         #[cfg(lowbit_cortex_m_dsp)]
         use crate::kernels::cortex_m_dsp::DualsProducts;
         use crate::kernels::cortex_m_dsp::LanesProducts;
+        use crate::kernels::cortex_m_dsp::finish::AlignedSums;
         let step = self.room.step * self.room.row;
-        let mut sums = [[0; WIDTH]; CHANNELS];
+        let mut sums = AlignedSums::default();
         let patch_sums = (0..rows).zip(self.patch_sums.iter());
         match self.form {
             Form::Lanes(lanes) => {
@@ -302,14 +300,14 @@ impl<'a> Operand<'a> {
                     return false;
                 };
                 for (row, patch_sums) in patch_sums {
-                    products.product(row, &mut sums);
+                    products.product(row, &mut sums.0);
                     take(row, &sums, patch_sums);
                 }
             }
             #[cfg(not(lowbit_cortex_m_dsp))]
             Form::Duals => {
                 for (row, patch_sums) in patch_sums {
-                    self.product(row, &mut sums);
+                    self.product(row, &mut sums.0);
                     take(row, &sums, patch_sums);
                 }
             }
@@ -323,7 +321,7 @@ impl<'a> Operand<'a> {
                     return false;
                 };
                 for (row, patch_sums) in patch_sums {
-                    products.product(row, &mut sums);
+                    products.product(row, &mut sums.0);
                     take(row, &sums, patch_sums);
                 }
             }
@@ -339,10 +337,29 @@ impl<'a> Operand<'a> {
         }
     }
 
+    /// No accumulator of `channel` is larger, [`Correction::constants`] aside.
+    pub(super) fn reach(&self, channel: usize) -> u32 {
+        reach(&self.source, channel)
+    }
+
     /// Sums of the codes in the patches of row `row` of the band.
     pub(super) fn patch_sums(&self, row: usize) -> [i32; WIDTH] {
         self.patch_sums.get(row).copied().unwrap_or_default()
     }
+}
+
+/// No sum of products of a channel is larger, be they of codes or of values.
+pub(super) fn reach(source: &Source<'_>, channel: usize) -> u32 {
+    let input = &source.geometry.input;
+    let activation = match input.storage {
+        Storage::Code8 { bits } => input.zero_point.unsigned_abs().saturating_add(1 << bits),
+        Storage::Value16 => 1 << 15,
+        Storage::Value32 => u32::MAX,
+    };
+    let rows = &source.weights;
+    let weight = u32::from(rows.zero_point(channel).unsigned_abs()) + (1 << rows.bits);
+    let taps = rows.taps as u32;
+    activation.saturating_mul(weight).saturating_mul(taps)
 }
 
 /// The accumulator is `sum + zero_point * patch_sum + constant`.
