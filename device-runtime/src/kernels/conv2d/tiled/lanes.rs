@@ -200,18 +200,22 @@ pub(super) fn product(patch: &[u32], weights: &[u32], lanes: Lanes, sums: &mut S
     }
     *sums = [[0; WIDTH]; CHANNELS];
     let (mut patch, mut weights) = (patch, weights);
+    let mut part = [[0; WIDTH]; CHANNELS];
     let mut taps = lanes.first as usize;
-    for _ in 0..lanes.chunks {
-        let Some((these, others)) = weights.split_at_checked(taps) else {
+    for chunk in 0..lanes.chunks {
+        let (Some((these, others)), Some((under, behind))) = (
+            weights.split_at_checked(taps),
+            patch.split_at_checked(2 * taps),
+        ) else {
             return;
         };
-        let Some((under, behind)) = patch.split_at_checked(2 * taps) else {
-            return;
-        };
-        let mut part = [[0; WIDTH]; CHANNELS];
-        chunk_product(under, these, &mut part);
-        for (sum, part) in sums.as_flattened_mut().iter_mut().zip(part.as_flattened()) {
-            *sum = sum.wrapping_add(*part);
+        if chunk == 0 {
+            chunk_product(under, these, sums);
+        } else {
+            chunk_product(under, these, &mut part);
+            for (sum, part) in sums.as_flattened_mut().iter_mut().zip(part.as_flattened()) {
+                *sum = sum.wrapping_add(*part);
+            }
         }
         (patch, weights) = (behind, others);
         taps = lanes.chunk as usize;
