@@ -135,6 +135,16 @@ fn unpack_on_core<'w, 'i>(
 
 /// Codes of 16 bits each.
 fn unpack_rows(rows: &Rows<'_>, channel: usize, into: &mut [u32]) {
+    let bytes = |channel: usize| {
+        let from = channel.checked_mul(rows.taps)?;
+        rows.codes.get(from..)?.get(..rows.taps)
+    };
+    if let (8, Some(first), Some(second)) = (rows.bits, bytes(channel), bytes(channel + 1)) {
+        for ((both, &first), &second) in into.iter_mut().zip(first).zip(second) {
+            *both = u32::from(first) | u32::from(second) << 16;
+        }
+        return;
+    }
     let codes = Rows {
         zero_points: &[],
         ..*rows
