@@ -100,7 +100,12 @@ fn adapters() -> Vec<Adapter> {
 fn text(report: &Report) -> String {
     let boards = boards_text(&report.boards);
     if report.adapters.is_empty() {
-        return format!("{boards}\nNo GPU found on this computer\n");
+        let none = if cfg!(feature = "wgpu") {
+            "No GPU found on this computer"
+        } else {
+            "GPUs are not listed: this build has no backend for them (docs/edge.md)"
+        };
+        return format!("{boards}\n{none}\n");
     }
     let rows = report.adapters.iter().map(|adapter| {
         let Adapter {
