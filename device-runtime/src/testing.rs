@@ -4,8 +4,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::format::{
-    BLOB_ALIGNMENT, Blob, CHECKSUM, Golden, Header, Kind, Layout, MAGIC, Operation, PROLOGUE_BYTES,
-    Storage, TensorSpec, VERSION, Weights,
+    BLOB_ALIGNMENT, Blob, CHECKSUM, Calibration, Golden, Header, Kind, Layout, MAGIC, Operation,
+    PROLOGUE_BYTES, Storage, TensorSpec, VERSION, Weights,
 };
 
 /// Bytes of one image.
@@ -90,6 +90,7 @@ pub fn tiny_model(bias: i64, identity: u8) -> Vec<u8> {
         operations: 2,
         arena_bytes: ARENA_BYTES as u32,
         golden: Golden::default(),
+        calibration: Calibration::default(),
     };
     let program = [encoded(&input_table), encoded(&logits)].concat();
     assemble(identity, &encoded(&header), &program, &blobs.0)

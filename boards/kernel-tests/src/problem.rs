@@ -338,6 +338,7 @@ impl Problem {
                 multipliers,
                 biases,
                 shifts,
+                corrections: &[],
             },
             low: spec
                 .zero_point
@@ -345,6 +346,7 @@ impl Problem {
                 .min(spec.zero_point + (1 << self.output_bits) - 1),
             high: spec.zero_point + (1 << self.output_bits) - 1,
             addend,
+            collector: None,
         };
         let source = Source {
             geometry: &convolution,

@@ -23,12 +23,14 @@ mod tensor;
 #[cfg(feature = "wgpu")]
 pub mod wgpu;
 
+use std::cell::Cell;
 use std::vec::Vec;
 
 pub use lanes::Instructions;
 pub use plan::Unsupported;
 pub use tensor::IMAGES;
 
+use crate::calibration::{Collector, Layer, Moments, PlanLayer};
 use crate::format::Model;
 use plan::Plan;
 use tensor::{Tensor, Values};
@@ -84,7 +86,7 @@ impl<'m> BatchNetwork<'m> {
     /// `i32` (unit 2^-16) per image. Images of another size count as black, rows that `logits` has
     /// no room for are left out.
     pub fn run(&self, images: &[&[u8]], workspace: &mut Workspace, logits: &mut [i32]) {
-        self.observe(images, workspace, |_, _| ());
+        self.execute(images, workspace, self.plan.steps.len(), None, |_, _| ());
         let classes = usize::from(self.model.header().classes);
         let Some(output) = self.plan.steps.last() else {
             return;
@@ -100,16 +102,43 @@ impl<'m> BatchNetwork<'m> {
         }
     }
 
-    /// Runs all operations; `see` gets the number of each and a way to look at its output.
-    fn observe(
+    /// Uses the parameters of `layer`, one of a record's, from now on.
+    pub fn correct(&mut self, layer: &Layer<'_>) {
+        if let Some(step) = self.plan.steps.get_mut(usize::from(layer.operation)) {
+            step.correct(layer);
+        }
+    }
+
+    /// Runs up to [`IMAGES`] images up to `layer` and adds its accumulators to `moments`, one per
+    /// output channel.
+    pub fn collect(
         &self,
         images: &[&[u8]],
         workspace: &mut Workspace,
+        layer: &PlanLayer<'_>,
+        moments: &mut [Moments],
+    ) {
+        let collector = Collector {
+            moments: Cell::from_mut(moments).as_slice_of_cells(),
+            shift: layer.shift(),
+        };
+        let steps = usize::from(layer.operation) + 1;
+        self.execute(images, workspace, steps, Some(collector), |_, _| ());
+    }
+
+    /// Runs the first `count` operations; `collector` gets the accumulators of the last of them, and
+    /// `see` the number of each and a way to look at its output.
+    fn execute(
+        &self,
+        images: &[&[u8]],
+        workspace: &mut Workspace,
+        count: usize,
+        collector: Option<Collector<'_>>,
         mut see: impl FnMut(usize, &Tensor),
     ) {
         let slots = self.plan.slots;
         workspace.tensors.resize_with(slots, Tensor::default);
-        for (index, step) in self.plan.steps.iter().enumerate() {
+        for (index, step) in self.plan.steps.iter().enumerate().take(count) {
             let mut output = std::mem::take(&mut workspace.tensors[step.slot]);
             output.reshape(&step.output);
             let run = operators::Run {
@@ -117,6 +146,7 @@ impl<'m> BatchNetwork<'m> {
                 tensors: &workspace.tensors,
                 padded: &mut workspace.padded,
                 output: &mut output,
+                collector: collector.filter(|_| index + 1 == count),
             };
             self.instructions.execute(&step.kind, run);
             see(index, &output);
@@ -129,7 +159,9 @@ impl<'m> BatchNetwork<'m> {
     #[must_use]
     pub fn outputs(&self, images: &[&[u8]]) -> Vec<Vec<Vec<i32>>> {
         let mut found = Vec::new();
-        self.observe(images, &mut Workspace::default(), |_, tensor| {
+        let workspace = &mut Workspace::default();
+        let count = self.plan.steps.len();
+        self.execute(images, workspace, count, None, |_, tensor| {
             found.push((0..images.len()).map(|image| tensor.image(image)).collect());
         });
         found

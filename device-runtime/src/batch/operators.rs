@@ -10,6 +10,7 @@ use super::lanes::Vectors;
 use super::plan::StepKind;
 use super::tensor::{IMAGES, Lanes, Tensor};
 use crate::arithmetic::{Affine, saturate_i32};
+use crate::calibration::Collector;
 use crate::kernels::pool::Windows;
 
 /// What an operation reads and writes.
@@ -21,6 +22,8 @@ pub(super) struct Run<'a> {
     /// Memory for padded images.
     pub(super) padded: &'a mut [Padded; 2],
     pub(super) output: &'a mut Tensor,
+    /// Takes in the accumulators of a convolution, of as many images as there are.
+    pub(super) collector: Option<Collector<'a>>,
 }
 
 /// Sum of two tensors.

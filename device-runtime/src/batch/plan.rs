@@ -5,6 +5,7 @@ use std::vec;
 use std::vec::Vec;
 
 use crate::arithmetic::Affine;
+use crate::calibration::Layer;
 use crate::format::{Blob, Convolution, Kind, Model, Residual, Storage, TensorSpec, Weights};
 use crate::kernels::pool::Windows;
 use crate::kernels::{Affines, Rows};
@@ -81,6 +82,19 @@ impl Plan {
             steps: steps.collect(),
             slots: tensors.count(),
         })
+    }
+}
+
+impl Step {
+    /// Uses other parameters for the requantizer of a convolution, as in a layer of a record.
+    pub(super) fn correct(&mut self, layer: &Layer<'_>) {
+        if let StepKind::Convolution(step) = &mut self.kind {
+            for (channel, finish) in step.finish.iter_mut().enumerate() {
+                if let Some((multiplier, bias)) = layer.get(channel) {
+                    (finish.affine.multiplier, finish.affine.bias) = (multiplier, bias);
+                }
+            }
+        }
     }
 }
 
@@ -272,6 +286,7 @@ impl Builder<'_, '_> {
             multipliers: self.model.blob(multipliers),
             biases: self.model.blob(biases),
             shifts: self.model.blob(shifts),
+            corrections: &[],
         };
         (0..channels).map(|channel| affines.get(channel)).collect()
     }

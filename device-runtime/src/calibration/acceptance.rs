@@ -49,6 +49,8 @@ pub struct Guards {
     pub share_rise_permille: u32,
     /// Most that the agreement with the golden answers may fall by, in thousandths.
     pub golden_fall_permille: u32,
+    /// Golden inputs without which their agreement says nothing.
+    pub golden_images: u32,
     /// Take inputs of few classes.
     pub force_diversity: bool,
 }
@@ -62,6 +64,7 @@ impl Default for Guards {
             share_permille: 600,
             share_rise_permille: 100,
             golden_fall_permille: 100,
+            golden_images: 10,
             force_diversity: false,
         }
     }
@@ -238,7 +241,8 @@ fn without_labels(
         });
     }
     let golden = [before, after].map(Trial::golden_permille);
-    if golden[1].saturating_add(guards.golden_fall_permille) < golden[0] {
+    let is_known = after.golden_images >= guards.golden_images;
+    if is_known && golden[1].saturating_add(guards.golden_fall_permille) < golden[0] {
         return Err(Rejection::Golden {
             before: golden[0],
             after: golden[1],
@@ -286,8 +290,8 @@ mod tests {
         images: 130,
         histogram: &DIVERSE,
         margins: 130 << 16,
-        golden_agreeing: 8,
-        golden_images: 8,
+        golden_agreeing: 16,
+        golden_images: 16,
     };
     const EVIDENCE: Evidence<'static> = Evidence {
         images: 128,
@@ -425,7 +429,7 @@ mod tests {
             })
         );
         let forgetful = after(Trial {
-            golden_agreeing: 7,
+            golden_agreeing: 14,
             ..TRIAL
         });
         assert_eq!(
@@ -435,5 +439,11 @@ mod tests {
                 after: 875
             })
         );
+        let few = Trial {
+            golden_images: 9,
+            golden_agreeing: 0,
+            ..TRIAL
+        };
+        assert!(after(few).is_ok(), "nine golden inputs say nothing");
     }
 }

@@ -10,6 +10,9 @@ const MOMENT_FRACTION: u32 = 16;
 const RATIO_FRACTION: u32 = 24;
 const LARGEST_MULTIPLIER: i128 = 1 << 30;
 const LARGEST_BIAS: i128 = 1 << 61;
+/// Of 2^20 summands of 21 bits.
+const LARGEST_SUM: i64 = 1 << 41;
+const LARGEST_SQUARES: u64 = 1 << 62;
 
 /// How much the observed moments count against those of the training data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +82,11 @@ struct Target {
 impl Target {
     fn new(reference: &Reference, observed: &Moments, weights: &Weights) -> Self {
         let positions = i128::from(weights.positions);
-        let (sum, squares) = (i128::from(observed.sum), i128::from(observed.squares));
+        // Sums that no accumulators can have are those of a broken model.
+        let (sum, squares) = (
+            i128::from(observed.sum.clamp(-LARGEST_SUM, LARGEST_SUM)),
+            i128::from(observed.squares.min(LARGEST_SQUARES)),
+        );
         let mean = rounded_quotient(sum << MOMENT_FRACTION, positions);
         let spread = positions.wrapping_mul(squares).wrapping_sub(sum * sum);
         let variance = rounded_quotient(spread << MOMENT_FRACTION, positions * positions);
@@ -287,8 +294,8 @@ mod tests {
             shift in 0u8..=10,
             mean in -(1i64 << 37)..=1 << 37,
             variance in 1u64..1 << 60,
-            sum in -(1i64 << 41)..=1 << 41,
-            squares in 0u64..1 << 62,
+            sum: i64,
+            squares: u64,
             positions in 0u32..=1 << 20,
             images: u32,
             prior: u32,

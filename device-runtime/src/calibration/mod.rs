@@ -14,13 +14,21 @@
 //! network.)
 
 mod acceptance;
+mod answer;
 mod correction;
+mod corrections;
 mod moments;
+mod pass;
+mod plan;
 mod record;
 
 pub use acceptance::{Evidence, Guards, Metric, Rejection, Trial, judge};
+pub use answer::Answer;
 pub use correction::{Correction, Weights, correct};
-pub use moments::{Moments, Reference};
+pub use corrections::Corrections;
+pub use moments::{Collector, Moments, Reference};
+pub use pass::finish_pass;
+pub use plan::{Passes, Plan, PlanLayer};
 pub use record::{
     COMMIT_OFFSET, HEADER_BYTES, Header, Layer, PARAMETER_BYTES, PAYLOAD_OFFSET, Payload,
     REVOKE_OFFSET, Record, RecordError, WRITE_UNIT,

@@ -1,5 +1,7 @@
 //! First and second moments of accumulators.
 
+use core::cell::Cell;
+
 use super::rounded_shift;
 
 /// Bits that a summand has beside its sign: the square sum of 2^20 of them fits 63 bits.
@@ -60,6 +62,29 @@ impl Moments {
     pub fn merge(&mut self, other: &Self) {
         self.sum = self.sum.wrapping_add(other.sum);
         self.squares = self.squares.wrapping_add(other.squares);
+    }
+}
+
+/// Where the accumulators of a convolution are collected.
+#[derive(Debug, Clone, Copy)]
+pub struct Collector<'a> {
+    /// One per output channel.
+    pub moments: &'a [Cell<Moments>],
+    /// Accumulators are divided by `2^shift` before they are summed.
+    pub shift: u8,
+}
+
+impl Collector<'_> {
+    /// Takes in accumulators of a channel.
+    #[inline(always)]
+    pub fn add(&self, channel: usize, accumulators: &[i32]) {
+        if let Some(place) = self.moments.get(channel) {
+            let mut moments = place.get();
+            for accumulator in accumulators {
+                moments.add(*accumulator, self.shift);
+            }
+            place.set(moments);
+        }
     }
 }
 

@@ -116,6 +116,20 @@ pub enum RecordError {
         /// Of the bytes.
         computed: u32,
     },
+    /// A layer that the model's plan does not have, or not with as many channels.
+    #[error("operation {operation} cannot be calibrated so")]
+    NotInPlan {
+        /// Number of the operation.
+        operation: u16,
+    },
+    /// A multiplier or bias that an inference could not compute with.
+    #[error("the parameters of operation {operation}, channel {channel} are too large")]
+    Parameters {
+        /// Number of the operation.
+        operation: u16,
+        /// Output channel.
+        channel: u16,
+    },
     /// The layers of the payload do not add up to its length.
     #[error("layer {layer} of the payload does not end where it should")]
     Layer {
@@ -297,6 +311,12 @@ impl<'a> Record<'a> {
         &self.header
     }
 
+    /// The layers as they lie in flash.
+    #[must_use]
+    pub fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+
     /// The layers that have new parameters.
     #[must_use]
     pub fn layers(&self) -> Payload<'a> {
@@ -314,6 +334,25 @@ fn is_erased(slot: &[u8], offset: usize) -> bool {
 #[derive(Debug, Clone)]
 pub struct Payload<'a> {
     rest: &'a [u8],
+}
+
+impl<'a> Payload<'a> {
+    /// The layers in `bytes`.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// What follows the layers so far; of a sound payload nothing follows the last.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+}
+
+/// Bytes of a layer of a payload.
+pub(super) fn layer_bytes(channels: u16) -> usize {
+    LAYER_HEADER_BYTES + usize::from(channels) * PARAMETER_BYTES
 }
 
 /// New parameters of one operation.
@@ -342,6 +381,12 @@ impl<'a> Iterator for Payload<'a> {
 }
 
 impl Layer<'_> {
+    /// Number of channels.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.parameters.len() / PARAMETER_BYTES
+    }
+
     /// Multiplier and bias of a channel; `None` behind the last.
     #[must_use]
     pub fn get(&self, channel: usize) -> Option<(i32, i64)> {

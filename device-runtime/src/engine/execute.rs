@@ -2,6 +2,7 @@
 
 use super::arena::{Arena, Parts, Unwritten};
 use crate::arithmetic::Affine;
+use crate::calibration::Collector;
 use crate::format::{
     Blob, Convolution, Kind, Model, Operation, Requantize, Residual, Scratch, Storage, TensorSpec,
     Weights,
@@ -10,9 +11,19 @@ use crate::kernels::pool::{self, Windows};
 use crate::kernels::{Affines, Elements, ElementsMut, Image, ImageMut, Kernels, Rows};
 use crate::kernels::{add, conv2d, input_table, logits};
 
+/// How an operation is computed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings<'a> {
+    pub(super) kernels: Kernels,
+    /// Replace the requantizer of a convolution, if not empty.
+    pub(super) corrections: &'a [u8],
+    /// Takes in the accumulators of a convolution.
+    pub(super) collector: Option<Collector<'a>>,
+}
+
 /// Computes the output of `operation`.
 pub(super) fn execute(
-    kernels: Kernels,
+    settings: &Settings<'_>,
     model: &Model<'_>,
     operation: &Operation<'_>,
     arena: &mut Arena<'_>,
@@ -41,12 +52,14 @@ pub(super) fn execute(
                 arena: &parts.inputs,
             };
             let source = inputs.source(convolution);
-            let epilogue = inputs.epilogue(requantize, residual, spec);
+            let mut epilogue = inputs.epilogue(requantize, residual, spec);
+            epilogue.affines.corrections = settings.corrections;
+            epilogue.collector = settings.collector;
             let (_, scratch, _) = bytemuck::pod_align_to_mut(parts.scratch);
             let mut output = ImageMut::new(spec, parts.output);
-            conv2d::run(kernels, &source, &epilogue, &mut output, scratch);
+            conv2d::run(settings.kernels, &source, &epilogue, &mut output, scratch);
         }
-        Kind::Add { .. } => execute_add(kernels, &operation.kind, spec, parts),
+        Kind::Add { .. } => execute_add(settings.kernels, &operation.kind, spec, parts),
         Kind::MaxPool { .. } | Kind::SumPool { .. } | Kind::AveragePool { .. } => {
             execute_pool(&operation.kind, spec, parts);
         }
@@ -185,6 +198,7 @@ fn affines<'a>(model: &Model<'a>, multipliers: Blob, biases: Blob, shifts: Blob)
         multipliers: model.blob(multipliers),
         biases: model.blob(biases),
         shifts: model.blob(shifts),
+        corrections: &[],
     }
 }
 
@@ -222,6 +236,7 @@ impl<'a> Inputs<'a> {
             low,
             high,
             addend: self.addend(residual, output),
+            collector: None,
         }
     }
 

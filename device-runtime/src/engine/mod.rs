@@ -8,11 +8,14 @@ mod execute;
 mod logits;
 mod view;
 
+use core::cell::Cell;
 use core::ops::ControlFlow;
 
+use crate::calibration::{Collector, Corrections, Moments, PlanLayer};
 use crate::format::{Model, Operation, TENSOR_ALIGNMENT};
 use crate::kernels::Kernels;
 use arena::Arena;
+use execute::Settings;
 
 pub use logits::Logits;
 pub use view::TensorView;
@@ -58,6 +61,7 @@ pub struct Engine<'m, 'a> {
     model: Model<'m>,
     arena: Arena<'a>,
     kernels: Kernels,
+    corrections: Corrections<'m>,
 }
 
 impl<'m, 'a> Engine<'m, 'a> {
@@ -91,7 +95,15 @@ impl<'m, 'a> Engine<'m, 'a> {
             model,
             arena: Arena::new(arena),
             kernels,
+            corrections: Corrections::default(),
         })
+    }
+
+    /// Uses the parameters of a calibration, which must have been checked against this model.
+    #[must_use]
+    pub fn with_corrections(mut self, corrections: Corrections<'m>) -> Self {
+        self.corrections = corrections;
+        self
     }
 
     /// The model.
@@ -111,7 +123,7 @@ impl<'m, 'a> Engine<'m, 'a> {
     pub fn run(&mut self, observer: &mut impl Observer) -> Option<Logits<'_>> {
         let mut last = None;
         for (index, operation) in self.model.operations().enumerate() {
-            execute::execute(self.kernels, &self.model, &operation, &mut self.arena);
+            self.execute(index, &operation, None);
             let view = TensorView::new(operation.output, self.arena.tensor(&operation.output));
             if observer.observe(index, &operation, &view).is_break() {
                 return None;
@@ -119,5 +131,32 @@ impl<'m, 'a> Engine<'m, 'a> {
             last = Some(operation.output);
         }
         last.map(|output| Logits::new(self.arena.tensor(&output)))
+    }
+
+    /// Runs up to `layer` and adds its accumulators to `moments`, one per output channel.
+    pub fn collect(&mut self, layer: &PlanLayer<'_>, moments: &mut [Moments]) {
+        let moments = Cell::from_mut(moments).as_slice_of_cells();
+        let last = usize::from(layer.operation);
+        for (index, operation) in self.model.operations().enumerate().take(last + 1) {
+            let collector = (index == last).then_some(Collector {
+                moments,
+                shift: layer.shift(),
+            });
+            self.execute(index, &operation, collector);
+        }
+    }
+
+    fn execute(
+        &mut self,
+        index: usize,
+        operation: &Operation<'_>,
+        collector: Option<Collector<'_>>,
+    ) {
+        let settings = Settings {
+            kernels: self.kernels,
+            corrections: self.corrections.of(index as u16),
+            collector,
+        };
+        execute::execute(&settings, &self.model, operation, &mut self.arena);
     }
 }

@@ -34,7 +34,7 @@ use crc::{CRC_32_ISO_HDLC, Crc};
 /// First bytes of every packed file.
 pub const MAGIC: [u8; 8] = *b"\x89LOWBIT\n";
 /// Version of the layout that this crate reads and writes.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 /// Bytes before the header.
 pub const PROLOGUE_BYTES: usize = 64;
 /// Every blob starts at a multiple of this.

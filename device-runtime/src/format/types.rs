@@ -347,6 +347,26 @@ pub struct Golden {
     pub logits: Blob,
 }
 
+/// What a device needs to adapt the model to its own inputs, see
+/// [`calibration`](crate::calibration). All blobs are empty in a model without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Calibration {
+    /// The layers that can be calibrated, in execution order, [`PLAN_ENTRY_BYTES`] each: operation
+    /// (`u16`), channels (`u16`), shift of the summands (`u8`), 1 if the layer belongs to the fast
+    /// plan and else 0 (`u8`), 0 (`u16`).
+    pub plan: Blob,
+    /// Layer after layer, channel after channel, [`STATISTICS_BYTES`] each: mean (`i64`) and variance
+    /// (`u64`) of the accumulators in training, in units of 2^-16.
+    pub statistics: Blob,
+    /// CRC-32 of the plan, followed by the statistics: what a record names.
+    pub checksum: u32,
+}
+
+/// Bytes of a layer in [`Calibration::plan`].
+pub const PLAN_ENTRY_BYTES: usize = 8;
+/// Bytes of a channel in [`Calibration::statistics`].
+pub const STATISTICS_BYTES: usize = 16;
+
 /// What a reader must know before it looks at the operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header<'a> {
@@ -365,4 +385,6 @@ pub struct Header<'a> {
     pub arena_bytes: u32,
     /// Inputs to check a device with.
     pub golden: Golden,
+    /// What calibration needs.
+    pub calibration: Calibration,
 }

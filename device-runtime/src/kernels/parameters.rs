@@ -1,6 +1,7 @@
 //! Weights and requantization parameters as they lie in the file.
 
 use crate::arithmetic::{Affine, unpack, unpack_groups};
+use crate::calibration::Layer;
 use crate::format::Layout;
 
 /// Element `index` of little-endian numbers of `N` bytes; 0 behind the last.
@@ -115,16 +116,35 @@ pub struct Affines<'a> {
     pub biases: &'a [u8],
     /// One `u8` per channel.
     pub shifts: &'a [u8],
+    /// Multipliers and biases that replace those, as in a [`Layer`] of a
+    /// record; empty where nothing does.
+    pub corrections: &'a [u8],
 }
 
 impl Affines<'_> {
     /// The parameters of a channel.
     #[must_use]
     pub fn get(&self, channel: usize) -> Affine {
+        let shift = self.shifts.get(channel).copied().unwrap_or_default();
+        let corrected = match self.corrections {
+            [] => None,
+            parameters => Layer {
+                operation: 0,
+                parameters,
+            }
+            .get(channel),
+        };
+        if let Some((multiplier, bias)) = corrected {
+            return Affine {
+                multiplier,
+                bias,
+                shift,
+            };
+        }
         Affine {
             multiplier: i32::from_le_bytes(element(self.multipliers, channel)),
             bias: i64::from_le_bytes(element(self.biases, channel)),
-            shift: self.shifts.get(channel).copied().unwrap_or_default(),
+            shift,
         }
     }
 }

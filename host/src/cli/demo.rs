@@ -157,7 +157,14 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
         .take(GOLDEN_IMAGES)
         .map(|(_, pixels)| pixels.clone());
     let golden = golden.collect::<Vec<_>>();
-    let packed = pack::pack_network(student, &golden, &lower::Options::default(), &run, &path)?;
+    let packed = pack::pack_network(
+        student,
+        &golden,
+        &lower::Options::default(),
+        pack::Keep::None,
+        &run,
+        &path,
+    )?;
     let bytes = fs_err::read(&path)?;
     let integers = IntegerNetwork::new(&bytes)?.evaluate(&test, None)?;
 

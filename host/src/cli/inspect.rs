@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use lowbit_host::report::write_memory;
 use lowbit_host::summary::{self, Content, Layer, MemoryPlan};
+use lowbit_runtime::calibration::{Passes, Plan, PlanLayer};
 use lowbit_runtime::format::Model;
 use serde::Serialize;
 
@@ -39,8 +40,41 @@ struct Report {
     model_bytes: usize,
     arena_bytes: u32,
     golden_images: u16,
+    /// What calibration needs, if the model has it.
+    calibration: Option<Calibration>,
     layers: Vec<Layer>,
     memory: MemoryPlan,
+}
+
+/// What a model can be calibrated by.
+#[derive(Debug, Serialize)]
+struct Calibration {
+    /// Layers of the fast plan.
+    fast_layers: Vec<String>,
+    /// All layers that the file has statistics of.
+    layers: usize,
+    /// CRC-32 of plan and statistics.
+    checksum: u32,
+    /// Bytes of plan and statistics in the file.
+    bytes: u32,
+    /// Bytes of the payload of a record by the fast plan.
+    fast_record_bytes: usize,
+}
+
+fn calibration(model: &Model<'_>) -> Option<Calibration> {
+    let plan = Plan::of(model)?;
+    let name = |layer: PlanLayer<'_>| {
+        let operation = model.operations().nth(layer.operation.into());
+        operation.map_or(String::new(), |operation| operation.name.to_owned())
+    };
+    let blobs = model.header().calibration;
+    Some(Calibration {
+        fast_layers: plan.passes(Passes::Fast).map(name).collect(),
+        layers: plan.layer_count(),
+        checksum: plan.checksum(),
+        bytes: blobs.plan.length + blobs.statistics.length,
+        fast_record_bytes: plan.payload_bytes(Passes::Fast),
+    })
 }
 
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
@@ -57,6 +91,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
         model_bytes: packed.len(),
         arena_bytes: header.arena_bytes,
         golden_images: header.golden.images,
+        calibration: calibration(&model),
         layers,
         memory: summary::memory(&model),
     };
@@ -83,6 +118,7 @@ fn text(report: &Report) -> String {
             format!("{} bytes", grouped(report.arena_bytes.into())),
         ),
         ("peak", peak(&report.memory)),
+        ("calibration", calibration_text(report.calibration.as_ref())),
     ]);
     let bits = |bits: Option<u8>| bits.map_or_else(|| "-".to_owned(), |bits| bits.to_string());
     let rows = report.layers.iter().map(|layer| {
@@ -112,6 +148,20 @@ fn text(report: &Report) -> String {
         "scratch B",
     ];
     format!("{head}\n{}", columns(&header, &rows.collect::<Vec<_>>()))
+}
+
+fn calibration_text(calibration: Option<&Calibration>) -> String {
+    let Some(found) = calibration else {
+        return "not possible: packed without statistics".to_owned();
+    };
+    format!(
+        "{} of {} layers fast ({}), {} bytes, plan {:#010x}",
+        found.fast_layers.len(),
+        found.layers,
+        found.fast_layers.join(", "),
+        grouped(found.bytes.into()),
+        found.checksum
+    )
 }
 
 /// What needs most memory at once, and what that consists of.

@@ -17,7 +17,8 @@ use super::output::{grouped, table};
 const EXAMPLES: &str = "\
 Examples:
   lowbit pack runs/w4a4 --out model.lowbit
-  lowbit pack runs/w4a4 --out model.lowbit --golden 4 --json";
+  lowbit pack runs/w4a4 --out model.lowbit --golden 4 --json
+  lowbit pack runs/w4a4 --out model.lowbit --calibration exact";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -33,6 +34,21 @@ pub(crate) struct Arguments {
     /// Bits of the table that turns pixels into integers
     #[arg(long, value_name = "BITS", default_value_t = 8, value_parser = clap::value_parser!(u8).range(4..=12))]
     input_bits: u8,
+    /// Layers that a board can calibrate: none, the few that bring most (fast), or all (exact). More
+    /// layers make a larger file
+    #[arg(long, value_name = "PLAN", default_value_t = Keep::Fast, value_enum)]
+    calibration: Keep,
+}
+
+/// Which layers' statistics go into the packed file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Keep {
+    /// Calibration is not possible.
+    None,
+    /// Of the layers that bring most.
+    Fast,
+    /// Of all layers.
+    Exact,
 }
 
 /// What was packed.
@@ -44,6 +60,8 @@ pub(crate) struct Report {
     pub(crate) arena_bytes: u32,
     identity: String,
     golden_images: u16,
+    /// Bytes of the file that only calibration needs.
+    calibration_bytes: u32,
 }
 
 impl std::fmt::Display for Report {
@@ -60,6 +78,10 @@ impl std::fmt::Display for Report {
                 "arena",
                 format!("{} bytes", grouped(self.arena_bytes.into())),
             ),
+            (
+                "calibration",
+                format!("{} bytes of them", grouped(self.calibration_bytes.into())),
+            ),
             ("identity", self.identity.clone()),
         ]))
     }
@@ -70,9 +92,17 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
     let golden = golden_inputs(&arguments.run, usize::from(arguments.golden))?;
     let options = lower::Options {
         input_bits: arguments.input_bits,
+        calibration: arguments.calibration != Keep::None,
         ..lower::Options::default()
     };
-    let report = pack_network(&student, &golden, &options, &arguments.run, &arguments.out)?;
+    let report = pack_network(
+        &student,
+        &golden,
+        &options,
+        arguments.calibration,
+        &arguments.run,
+        &arguments.out,
+    )?;
     context.output.result(&report, || report.to_string())?;
     Ok(Outcome::Done)
 }
@@ -82,10 +112,19 @@ pub(crate) fn pack_network(
     student: &QuantizedGraph,
     golden: &[Vec<u8>],
     options: &lower::Options,
+    keep: Keep,
     run: &Path,
     out: &Path,
 ) -> Result<Report, Failure> {
-    let program = lower::lower(student, options)?;
+    let mut program = lower::lower(student, options)?;
+    match keep {
+        Keep::None => program.calibration.clear(),
+        Keep::Fast => {
+            program.choose_fast_layers();
+            program.calibration.retain(|layer| layer.fast);
+        }
+        Keep::Exact => program.choose_fast_layers(),
+    }
     let packed = pack::pack(&program, golden)?;
     pack::write(out, &packed)?;
     Origin::write(out, &packed, run)?;
@@ -95,13 +134,16 @@ pub(crate) fn pack_network(
         .iter()
         .map(|(_, tensor)| tensor.elem_count())
         .sum::<usize>();
+    let header = *Model::new_checked(&packed)?.header();
+    let calibration = header.calibration;
     Ok(Report {
         model: out.display().to_string(),
         model_bytes: packed.len(),
         float32_bytes: parameters * size_of::<f32>(),
-        arena_bytes: Model::new_checked(&packed)?.header().arena_bytes,
+        arena_bytes: header.arena_bytes,
         identity: model::identity(&packed)?,
         golden_images: golden.len() as u16,
+        calibration_bytes: calibration.plan.length + calibration.statistics.length,
     })
 }
 

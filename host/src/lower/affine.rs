@@ -9,6 +9,15 @@ use crate::graph::BatchNorm;
 pub(super) struct Affine {
     pub(super) gains: Vec<f64>,
     pub(super) offsets: Vec<f64>,
+    /// What the trained statistics say about the accumulators, if there is a BatchNorm.
+    pub(super) statistics: Option<Vec<Statistics>>,
+}
+
+/// Mean and variance of the accumulators of one output channel.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Statistics {
+    pub(super) mean: f64,
+    pub(super) variance: f64,
 }
 
 impl Affine {
@@ -45,6 +54,7 @@ impl Affine {
             return Ok(Self {
                 gains,
                 offsets: bias,
+                statistics: None,
             });
         };
         let (gamma, beta) = (vector(weight.as_ref(), 1.0)?, vector(beta.as_ref(), 0.0)?);
@@ -62,9 +72,17 @@ impl Affine {
         let offset = |channel: usize| {
             beta[channel] + gamma[channel] * (bias[channel] - mean[channel]) / deviation[channel]
         };
+        let statistics = |channel: usize| {
+            let unit = codes.scales[channel] * input_scale;
+            Statistics {
+                mean: (mean[channel] - bias[channel]) * unit,
+                variance: (deviation[channel] * unit).powi(2),
+            }
+        };
         Ok(Self {
             gains: (0..channels).map(gain).collect(),
             offsets: (0..channels).map(offset).collect(),
+            statistics: Some((0..channels).map(statistics).collect()),
         })
     }
 

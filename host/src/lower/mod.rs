@@ -24,7 +24,7 @@ mod scratch;
 mod weights;
 
 pub use error::Error;
-pub use program::{Blobs, Program, Step};
+pub use program::{Blobs, CalibratedLayer, Program, Step};
 
 use crate::graph::QuantizedGraph;
 
@@ -39,6 +39,9 @@ pub struct Options {
     pub tile_rows: u16,
     /// Whether channels that are 0 for every input are left out. The logits stay the same.
     pub remove_dead_channels: bool,
+    /// Whether the network can be calibrated on the device: multipliers leave a bit of room for it,
+    /// and statistics are kept.
+    pub calibration: bool,
 }
 
 impl Default for Options {
@@ -47,6 +50,7 @@ impl Default for Options {
             input_bits: 8,
             tile_rows: 4,
             remove_dead_channels: true,
+            calibration: false,
         }
     }
 }

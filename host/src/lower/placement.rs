@@ -17,6 +17,7 @@ pub(super) fn place(
         mut steps,
         blocks,
         blobs,
+        calibration,
     } = operations;
     let plan = arena::plan(&blocks);
     for (index, step) in steps.iter_mut().enumerate() {
@@ -41,6 +42,7 @@ pub(super) fn place(
         steps,
         arena_bytes: narrow(&graph.name, "the arena", plan.bytes, u32::MAX.into())?,
         blobs,
+        calibration,
     })
 }
 

@@ -1,5 +1,6 @@
 //! The integer network before it is packed.
 
+use lowbit_runtime::calibration::Reference;
 use lowbit_runtime::format::{BLOB_ALIGNMENT, Blob, Kind, TensorSpec};
 
 /// A named step, see [`lowbit_runtime::format::Operation`].
@@ -30,6 +31,52 @@ pub struct Program {
     pub arena_bytes: u32,
     /// The blob section.
     pub blobs: Blobs,
+    /// The layers that can be calibrated, in execution order.
+    pub calibration: Vec<CalibratedLayer>,
+}
+
+/// Layers of the fast plan.
+const FAST_LAYERS: usize = 5;
+
+impl Program {
+    /// Marks the layers of the fast plan: the first, and where feature maps get another size, as that
+    /// is where errors of the layers before have added up; further ones in the middle of what is
+    /// longest in between. docs/calibration.md compares choices.
+    pub fn choose_fast_layers(&mut self) {
+        let sizes: Vec<[u16; 2]> = (self.calibration.iter())
+            .map(|layer| &self.steps[layer.step].output)
+            .map(|output| [output.height, output.width])
+            .collect();
+        let mut chosen: Vec<usize> = (0..sizes.len())
+            .filter(|&index| index == 0 || sizes[index] != sizes[index - 1])
+            .take(FAST_LAYERS)
+            .collect();
+        while chosen.len() < FAST_LAYERS.min(sizes.len()) {
+            let ends = chosen.iter().skip(1).copied().chain([sizes.len()]);
+            let gaps = chosen.iter().copied().zip(ends);
+            // The first of those that are longest.
+            let longest = gaps.min_by_key(|(start, end)| std::cmp::Reverse(end - start));
+            let Some((start, end)) = longest.filter(|(start, end)| end - start > 1) else {
+                break;
+            };
+            let place = chosen.partition_point(|&index| index <= start);
+            chosen.insert(place, usize::midpoint(start, end));
+        }
+        for (index, layer) in self.calibration.iter_mut().enumerate() {
+            layer.fast = chosen.contains(&index);
+        }
+    }
+}
+
+/// A layer that can be calibrated on the device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CalibratedLayer {
+    /// Its step, a convolution.
+    pub step: usize,
+    /// Per output channel what is known of its accumulators; all have the same shift.
+    pub references: Vec<Reference>,
+    /// Whether it belongs to the fast plan.
+    pub fast: bool,
 }
 
 /// The blob section while it is being built.

@@ -11,19 +11,26 @@ pub(super) struct FixedPoint {
     pub(super) shift: u8,
 }
 
-const LARGEST_MULTIPLIER: f64 = (1u64 << 30) as f64;
+/// Bits of the largest multiplier.
+const MULTIPLIER_BITS: u8 = 30;
 const LARGEST_BIAS: f64 = (1u64 << 61) as f64;
 /// A product this large and a bias still have a sum that 64 bits hold.
 const LARGEST_PRODUCT: f64 = (1u64 << 62) as f64;
 
-/// The finest fixed-point form of `sum of gain * accumulator + offset` that fits, for accumulators
-/// up to `largest_accumulator` in size; `None` if none does.
-pub(super) fn fixed_point(
-    gains: &[f64],
-    offset: f64,
-    largest_accumulator: u64,
-) -> Option<FixedPoint> {
-    let largest_multiplier = LARGEST_MULTIPLIER.min(LARGEST_PRODUCT / largest_accumulator as f64);
+/// What a fixed-point form must have room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Room {
+    /// Largest size of an accumulator.
+    pub(super) accumulator: u64,
+    /// Bits by which a multiplier may grow later.
+    pub(super) headroom: u8,
+}
+
+/// The finest fixed-point form of `sum of gain * accumulator + offset` that fits; `None` if none
+/// does.
+pub(super) fn fixed_point(gains: &[f64], offset: f64, room: Room) -> Option<FixedPoint> {
+    let bits = MULTIPLIER_BITS - room.headroom;
+    let largest_multiplier = ((1u64 << bits) as f64).min(LARGEST_PRODUCT / room.accumulator as f64);
     let largest = gains
         .iter()
         .fold(0f64, |largest, gain| largest.max(gain.abs()));
@@ -33,7 +40,7 @@ pub(super) fn fixed_point(
     let finest = if largest == 0.0 {
         62
     } else {
-        (29 - largest.log2().floor() as i64).clamp(1, 62)
+        (i64::from(bits) - 1 - largest.log2().floor() as i64).clamp(1, 62)
     };
     (1..=finest as u8).rev().find_map(|shift| {
         let unit = (1u64 << shift) as f64;
@@ -56,7 +63,10 @@ mod tests {
 
     use super::*;
 
-    const NARROW: u64 = 1 << 31;
+    const NARROW: Room = Room {
+        accumulator: 1 << 31,
+        headroom: 0,
+    };
 
     fn requantized(form: &FixedPoint, accumulator: i64) -> i64 {
         (i64::from(form.multipliers[0]) * accumulator + form.bias) >> form.shift
@@ -88,6 +98,12 @@ mod tests {
             let form = fixed_point(&[gain], 0.0, NARROW).unwrap();
             let size = form.multipliers[0].unsigned_abs();
             assert!((1 << 29..=1 << 30).contains(&size), "{gain}: {size}");
+            let room = Room {
+                headroom: 1,
+                ..NARROW
+            };
+            let size = fixed_point(&[gain], 0.0, room).unwrap().multipliers[0].unsigned_abs();
+            assert!((1 << 28..=1 << 29).contains(&size), "{gain}: {size}");
         }
     }
 
@@ -115,7 +131,11 @@ mod tests {
     #[test]
     fn wide_accumulators_get_smaller_multipliers() {
         let wide = 1u64 << 40;
-        let form = fixed_point(&[0.37], -5.0, wide).unwrap();
+        let room = Room {
+            accumulator: wide,
+            headroom: 0,
+        };
+        let form = fixed_point(&[0.37], -5.0, room).unwrap();
         let multiplier = form.multipliers[0];
         assert!((1 << 21..=1 << 22).contains(&multiplier), "{multiplier}");
         let product = i64::from(multiplier).checked_mul(wide as i64).unwrap();

@@ -3,16 +3,20 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use lowbit_runtime::calibration::{Plan, PlanLayer, Reference};
 use lowbit_runtime::format::{
-    BLOB_ALIGNMENT, CHECKSUM, Golden, Header, MAGIC, Operation, PROLOGUE_BYTES, VERSION,
+    BLOB_ALIGNMENT, CHECKSUM, Calibration, Golden, Header, MAGIC, Operation, PROLOGUE_BYTES,
+    VERSION,
 };
 use sha2::{Digest, Sha256};
 
 use super::Error;
-use crate::lower::{Blobs, Program};
+use crate::lower::{Blobs, CalibratedLayer, Program};
 
-/// Lays out header, program and blobs and puts the prologue in front of them.
+/// Encodes header, program and blobs and puts the prologue in front of them.
 pub(super) fn assemble(program: &Program, blobs: &Blobs, golden: Golden) -> Result<Vec<u8>, Error> {
+    let mut blobs = blobs.clone();
+    let calibration = calibration(program, &mut blobs);
     let header = postcard::to_allocvec(&Header {
         name: &program.name,
         input: program.input,
@@ -21,13 +25,18 @@ pub(super) fn assemble(program: &Program, blobs: &Blobs, golden: Golden) -> Resu
         operations: program.steps.len() as u16,
         arena_bytes: program.arena_bytes,
         golden,
+        calibration,
     })?;
-    let operations = encode_steps(program)?;
+    lay_out(&header, &encode_steps(program)?, blobs.as_bytes())
+}
+
+/// Puts the prologue in front of encoded header, encoded operations and blobs.
+pub(super) fn lay_out(header: &[u8], operations: &[u8], blobs: &[u8]) -> Result<Vec<u8>, Error> {
     let mut file = vec![0; PROLOGUE_BYTES];
-    file.extend_from_slice(&header);
-    file.extend_from_slice(&operations);
+    file.extend_from_slice(header);
+    file.extend_from_slice(operations);
     file.resize(file.len().next_multiple_of(BLOB_ALIGNMENT), 0);
-    file.extend_from_slice(blobs.as_bytes());
+    file.extend_from_slice(blobs);
     let length = u32::try_from(file.len()).map_err(|_| Error::TooLarge { bytes: file.len() })?;
 
     // The checksum covers the identity, so it comes last.
@@ -41,6 +50,27 @@ pub(super) fn assemble(program: &Program, blobs: &Blobs, golden: Golden) -> Resu
     let checksum = CHECKSUM.checksum(&file[32..]);
     file[24..28].copy_from_slice(&checksum.to_le_bytes());
     Ok(file)
+}
+
+/// Adds plan and statistics to the blobs.
+fn calibration(program: &Program, blobs: &mut Blobs) -> Calibration {
+    let entry = |layer: &CalibratedLayer| {
+        let shift = layer.references.first().map_or(0, |found| found.shift);
+        let (operation, channels) = (layer.step as u16, layer.references.len() as u16);
+        PlanLayer::entry(operation, channels, shift, layer.fast)
+    };
+    let layers = &program.calibration;
+    let plan: Vec<u8> = layers.iter().flat_map(entry).collect();
+    let references = layers.iter().flat_map(|layer| &layer.references);
+    let statistics: Vec<u8> = references.flat_map(Reference::encode).collect();
+    if plan.is_empty() {
+        return Calibration::default();
+    }
+    Calibration {
+        plan: blobs.push(&plan),
+        statistics: blobs.push(&statistics),
+        checksum: Plan::checksum_of(&plan, &statistics),
+    }
 }
 
 fn encode_steps(program: &Program) -> Result<Vec<u8>, Error> {

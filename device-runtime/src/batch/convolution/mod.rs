@@ -8,7 +8,8 @@ use std::vec::Vec;
 use super::epilogue::Finish;
 use super::lanes::Vectors;
 use super::operators::Run;
-use super::tensor::{Lanes, Tensor};
+use super::tensor::{IMAGES, Lanes, Tensor};
+use crate::calibration::Collector;
 
 pub(super) mod quads;
 mod source;
@@ -56,6 +57,8 @@ pub(super) fn run<V: Vectors>(step: &ConvolutionStep, run: Run<'_>) {
         main,
         projection,
         tensors: run.tensors,
+        collector: run.collector,
+        images: run.images.len().min(IMAGES),
     };
     match step.main.together {
         1 => pass.rows::<V, 1>(run.output),
@@ -69,6 +72,9 @@ struct Pass<'a> {
     main: Operand<'a>,
     projection: Option<Operand<'a>>,
     tensors: &'a [Tensor],
+    collector: Option<Collector<'a>>,
+    /// Images that are there; the others do not count.
+    images: usize,
 }
 
 impl Pass<'_> {
@@ -101,13 +107,16 @@ impl Pass<'_> {
             let sums = main.sums::<V, CHANNELS>(tile);
             let projected = projection.as_ref().map(|at| at.sums::<V, CHANNELS>(tile));
             for pixel in 0..PIXELS {
-                let mut values = [[0; super::IMAGES]; CHANNELS];
+                let mut values = [[0; IMAGES]; CHANNELS];
                 for (index, values) in values.iter_mut().enumerate() {
                     let channel = tile * CHANNELS + index;
                     let Some(finish) = self.step.finish.get(channel) else {
                         break;
                     };
                     let sums = main.exact(V::to_array(sums[pixel][index]), pixel, channel);
+                    if let Some(collector) = &self.collector {
+                        collector.add(channel, &sums[..self.images]);
+                    }
                     let addend = match (&projection, &projected) {
                         (Some(at), Some(projected)) => {
                             let sums = V::to_array(projected[pixel][index]);

@@ -324,6 +324,7 @@ impl Builder<'_, '_> {
             multipliers: self.model.blob(multipliers),
             biases: self.model.blob(biases),
             shifts: self.model.blob(shifts),
+            corrections: &[],
         };
         let channels = 0..usize::from(self.output.channels);
         channels.map(|channel| affines.get(channel)).collect()

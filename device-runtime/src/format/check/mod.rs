@@ -3,6 +3,7 @@
 //! Everything read from the file is computed with in 64 bits, where products of the numbers that
 //! occur cannot overflow or are checked for it.
 
+mod calibration;
 mod convolution;
 mod operation;
 mod parts;
@@ -21,7 +22,7 @@ pub(super) fn model(model: &Model<'_>) -> Result<(), Error> {
         place(model, index, &operation.kind).map_err(fault)?;
         operation::check(model, index, &operation).map_err(fault)?;
     }
-    Ok(())
+    calibration::check(model).map_err(Error::Header)
 }
 
 fn header(model: &Model<'_>) -> Result<(), Fault> {

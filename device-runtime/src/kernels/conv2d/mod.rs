@@ -4,6 +4,7 @@ mod reference;
 pub(in crate::kernels) mod tiled;
 
 use crate::arithmetic::{Affine, clamp};
+use crate::calibration::Collector;
 use crate::format::Convolution;
 
 use super::Kernels;
@@ -57,6 +58,8 @@ pub struct Epilogue<'a> {
     pub high: i32,
     /// What is added before rounding.
     pub addend: Addend<'a>,
+    /// Where the convolution's accumulators are collected, if they are.
+    pub collector: Option<Collector<'a>>,
 }
 
 /// Computes `output` with the fastest of `kernels` that suits the operation and has room in

@@ -89,6 +89,9 @@ fn run_channels(
             let pixel = (span.first + position) * output.channels;
             let channel = (channels.first..).zip(&channels.finish).zip(sums);
             for ((channel, finish), sums) in channel.take(channels.count) {
+                if let Some(collector) = &epilogue.collector {
+                    collector.add(channel, &[sums.main]);
+                }
                 let skipped = epilogue.skipped(place, pixel, channel, output);
                 let value = finish.value(sums.main, sums.projected.wrapping_add(skipped));
                 output.elements.set(pixel + channel, value);

@@ -2,9 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use lowbit_runtime::batch::{BatchNetwork, IMAGES, Instructions};
+use lowbit_runtime::batch::{BatchNetwork, IMAGES, Instructions, Workspace};
+use lowbit_runtime::calibration::{Moments, Payload, Plan, PlanLayer};
 use lowbit_runtime::engine::{Engine, Observer, TensorView};
 use lowbit_runtime::format::{Model, Operation};
+
+use super::calibration::different;
 
 /// Every element of every operation's output.
 #[derive(Default)]
@@ -82,6 +85,41 @@ pub(crate) fn compare(model: &Model<'_>, pixels: &[u8]) -> Result<(), String> {
                 }
             }
         }
+    }
+    Ok(())
+}
+
+/// The moments of every layer are those `expected` of as many equal images, and with the layers of
+/// `payload` the logits of each are `needed`.
+pub(super) fn compare_calibrated(
+    model: &Model<'_>,
+    pixels: &[u8],
+    payload: &[u8],
+    needed: &[i32],
+    expected: &dyn Fn(&PlanLayer<'_>) -> Vec<Moments>,
+) -> Result<(), String> {
+    let images = [pixels; 3];
+    let plan = Plan::of(model).unwrap();
+    for instructions in Instructions::ALL
+        .into_iter()
+        .filter(|set| set.is_available())
+    {
+        let network = BatchNetwork::with_instructions(*model, instructions);
+        let mut network = network.map_err(|error| error.to_string())?;
+        let workspace = &mut Workspace::default();
+        for layer in plan.layers() {
+            let mut found = vec![Moments::default(); layer.channels.into()];
+            network.collect(&images, workspace, &layer, &mut found);
+            let mut all = vec![Moments::default(); layer.channels.into()];
+            for (all, one) in all.iter_mut().zip(expected(&layer)) {
+                images.iter().for_each(|_| all.merge(&one));
+            }
+            different(&format!("{}, {layer:?}", instructions.name()), &found, &all)?;
+        }
+        Payload::new(payload).for_each(|layer| network.correct(&layer));
+        let mut found = vec![0; needed.len() * images.len()];
+        network.run(&images, workspace, &mut found);
+        different(instructions.name(), &found, &needed.repeat(images.len()))?;
     }
     Ok(())
 }

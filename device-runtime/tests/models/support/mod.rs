@@ -2,6 +2,7 @@
 
 #[cfg(all(feature = "std", feature = "_test"))]
 mod batch;
+mod calibration;
 mod file;
 mod network;
 mod random;

@@ -2,8 +2,8 @@
 
 use lowbit_runtime::engine::{Engine, Observer, TensorView};
 use lowbit_runtime::format::{
-    Convolution, Golden, Header, Kind, Layout, Model, Operation, Requantize, Residual, Scratch,
-    Storage, TensorSpec, Weights,
+    Calibration, Convolution, Golden, Header, Kind, Layout, Model, Operation, Requantize, Residual,
+    Scratch, Storage, TensorSpec, Weights,
 };
 use lowbit_runtime::kernels::{Kernels, scratch_bytes, tuned_scratch_bytes};
 
@@ -78,6 +78,8 @@ pub(crate) struct Network {
     operations: Vec<Operation<'static>>,
     /// What each operation writes.
     tensors: Vec<Tensor>,
+    /// Convolutions with their accumulators.
+    sums: Vec<(u16, Plain)>,
 }
 
 impl Network {
@@ -109,11 +111,13 @@ impl Network {
                 operations: 0,
                 arena_bytes: 0,
                 golden: Golden::default(),
+                calibration: Calibration::default(),
             },
             pixels,
             arena: bytes as u32,
             operations: Vec::new(),
             tensors: Vec::new(),
+            sums: Vec::new(),
         };
         let table = network.file.push_i16(&table);
         let spec = network.place(&plain, element);
@@ -172,6 +176,7 @@ impl Network {
                 length,
             };
         }
+        self.sums.push((self.operations.len() as u16, sums));
         self.push(kind, spec, plain)
     }
 
@@ -530,6 +535,7 @@ impl Network {
             digests: self.file.push_i32(&digests),
             logits: self.file.push_i32(&logits),
         };
+        self.header.calibration = super::calibration::write(&mut self.file, &self.sums);
         self.file.finish(&self.header, &self.operations)
     }
 
@@ -563,6 +569,7 @@ impl Network {
         let model = Model::new_checked(&file).map_err(|error| error.to_string())?;
         self.run(model, Kernels::Reference)?;
         self.run(model, Kernels::Tuned)?;
+        super::calibration::compare(&model, &self.pixels, &self.sums)?;
         #[cfg(all(feature = "std", feature = "_test"))]
         super::batch::compare(&model, &self.pixels)?;
         Ok(())

@@ -5,13 +5,13 @@ use lowbit_runtime::format::{
 };
 use lowbit_runtime::kernels::fastest_layout;
 
-use super::{Builder, LARGEST_ACCUMULATOR, Site, Target, forms, numbers};
+use super::{Builder, FIXED, LARGEST_ACCUMULATOR, Room, Site, Target, calibration, forms, numbers};
 use crate::graph::NodeId;
 use crate::lower::affine::Affine;
 use crate::lower::arena::Block;
 use crate::lower::error::narrow;
 use crate::lower::pattern::{Branch, Shortcut, Term, WHOLE_IMAGE, Weighted};
-use crate::lower::{Error, Options, scratch};
+use crate::lower::{CalibratedLayer, Error, Options, scratch};
 
 impl Builder<'_> {
     pub(super) fn conv(
@@ -25,6 +25,13 @@ impl Builder<'_> {
         let (convolution, affine, bound) = self.convolution(body)?;
         let affine = affine.scaled(target.scale);
         let channels = affine.gains.len();
+        let statistics = affine.statistics.filter(|_| options.calibration);
+        let references =
+            statistics.and_then(|found| calibration::references(body.name, &found, bound));
+        let room = Room {
+            headroom: u8::from(references.is_some()),
+            ..FIXED
+        };
         let mut offsets = affine.offsets;
         let mut gains = affine
             .gains
@@ -64,7 +71,7 @@ impl Builder<'_> {
         }
         check_accumulator(body.name, bound)?;
         let (requantize, skip_multipliers) =
-            self.requantize(body.name, &gains, &offsets, target)?;
+            self.requantize(body.name, &gains, &offsets, room, target)?;
         match &mut residual {
             Residual::None => {}
             Residual::Identity { multipliers, .. } | Residual::Projection { multipliers, .. } => {
@@ -86,6 +93,13 @@ impl Builder<'_> {
             scratch: Scratch::default(),
         };
         self.add_scratch(&mut kind, &output, options);
+        if let Some(references) = references {
+            self.operations.calibration.push(CalibratedLayer {
+                step: self.operations.steps.len(),
+                references,
+                fast: false,
+            });
+        }
         let site = Site {
             node,
             spec: output,
@@ -153,9 +167,10 @@ impl Builder<'_> {
         name: &str,
         gains: &[Vec<f64>],
         offsets: &[f64],
+        room: Room,
         target: &Target,
     ) -> Result<(Requantize, Blob), Error> {
-        let forms = forms(name, gains, offsets, LARGEST_ACCUMULATOR)?;
+        let forms = forms(name, gains, offsets, room)?;
         let blobs = &mut self.operations.blobs;
         let requantize = Requantize {
             multipliers: blobs.push(&numbers(&forms, |form| form.multipliers[0].to_le_bytes())),

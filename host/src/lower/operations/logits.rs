@@ -2,7 +2,7 @@
 
 use lowbit_runtime::format::{Kind, Layout, Storage};
 
-use super::{Builder, Site, forms, numbers};
+use super::{Builder, Room, Site, forms, numbers};
 use crate::graph::NodeId;
 use crate::lower::Error;
 use crate::lower::affine::Affine;
@@ -21,8 +21,11 @@ impl Builder<'_> {
             .iter()
             .map(|gain| vec![*gain])
             .collect::<Vec<_>>();
-        let largest = codes.row_sums().into_iter().max().unwrap_or(0) * input.largest;
-        let forms = forms(branch.name, &gains, &affine.offsets, largest)?;
+        let room = Room {
+            accumulator: codes.row_sums().into_iter().max().unwrap_or(0) * input.largest,
+            headroom: 0,
+        };
+        let forms = forms(branch.name, &gains, &affine.offsets, room)?;
         let blobs = &mut self.operations.blobs;
         let kind = Kind::Logits {
             input: input.spec,

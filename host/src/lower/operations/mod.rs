@@ -1,5 +1,6 @@
 //! One integer operation per layer. Offsets of tensors are block numbers until they are placed.
 
+mod calibration;
 mod convolution;
 mod logits;
 mod pools;
@@ -11,14 +12,19 @@ use super::arena::Block;
 use super::error::narrow;
 use super::input_table::InputTable;
 use super::pattern::{Bounds, Branch, Layer, Term, WHOLE_IMAGE, Weighted};
-use super::requantize::{FixedPoint, fixed_point};
+use super::requantize::{FixedPoint, Room, fixed_point};
 use super::weights::{Codes, Taps};
-use super::{Blobs, Error, Options, Step};
+use super::{Blobs, CalibratedLayer, Error, Options, Step};
 use crate::dfq::quantizer::LinearQuantizer;
 use crate::graph::{ActivationRange, NodeId, QuantizedGraph, Shape, infer_shapes};
 
 /// Sizes of accumulators are below this, but for those of the classifier.
 const LARGEST_ACCUMULATOR: u64 = 1 << 31;
+/// For parameters that never change.
+const FIXED: Room = Room {
+    accumulator: LARGEST_ACCUMULATOR,
+    headroom: 0,
+};
 
 /// Steps whose tensors have block numbers for offsets.
 pub(super) struct Operations {
@@ -26,6 +32,7 @@ pub(super) struct Operations {
     /// Block 0 is that of the pixels.
     pub(super) blocks: Vec<Block>,
     pub(super) blobs: Blobs,
+    pub(super) calibration: Vec<CalibratedLayer>,
 }
 
 /// A value that the board holds as integers.
@@ -71,6 +78,7 @@ pub(super) fn build(
                 last_step: 0,
             }],
             blobs: Blobs::default(),
+            calibration: Vec::new(),
         },
     };
     for (node, layer) in layers {
@@ -331,13 +339,11 @@ fn forms(
     layer: &str,
     gains: &[Vec<f64>],
     offsets: &[f64],
-    largest_accumulator: u64,
+    room: Room,
 ) -> Result<Vec<FixedPoint>, Error> {
     let channels = gains.iter().zip(offsets).enumerate();
     channels
-        .map(|(channel, (gains, offset))| {
-            fixed(layer, channel, gains, *offset, largest_accumulator)
-        })
+        .map(|(channel, (gains, offset))| fixed(layer, channel, gains, *offset, room))
         .collect()
 }
 
@@ -346,9 +352,9 @@ fn fixed(
     channel: usize,
     gains: &[f64],
     offset: f64,
-    largest_accumulator: u64,
+    room: Room,
 ) -> Result<FixedPoint, Error> {
-    fixed_point(gains, offset, largest_accumulator).ok_or_else(|| Error::FixedPoint {
+    fixed_point(gains, offset, room).ok_or_else(|| Error::FixedPoint {
         layer: layer.to_owned(),
         channel,
         gain: gains[0],

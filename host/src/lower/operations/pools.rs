@@ -2,7 +2,7 @@
 
 use lowbit_runtime::format::{Kind, Storage};
 
-use super::{Builder, LARGEST_ACCUMULATOR, Site, Target, bytes, fixed};
+use super::{Builder, FIXED, Site, Target, bytes, fixed};
 use crate::graph::NodeId;
 use crate::lower::Error;
 
@@ -49,7 +49,7 @@ impl Builder<'_> {
         let input = self.site(input);
         let window = input.window(window);
         let gain = target.scale / (input.scale * (window[0] * window[1]) as f64);
-        let form = fixed(name, 0, &[gain], 0.0, LARGEST_ACCUMULATOR)?;
+        let form = fixed(name, 0, &[gain], 0.0, FIXED)?;
         let output = self.spec(
             node,
             name,

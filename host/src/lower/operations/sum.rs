@@ -2,7 +2,7 @@
 
 use lowbit_runtime::format::{Kind, Storage};
 
-use super::{Builder, LARGEST_ACCUMULATOR, Site, Target, fixed};
+use super::{Builder, FIXED, Site, Target, fixed};
 use crate::graph::NodeId;
 use crate::lower::pattern::{Shortcut, Term};
 use crate::lower::{Error, Options};
@@ -61,7 +61,7 @@ impl Builder<'_> {
         }
         let (left, right) = (self.site(left.input), self.site(right.input));
         let gains = [target.scale / left.scale, target.scale / right.scale];
-        let form = fixed(name, 0, &gains, 0.0, LARGEST_ACCUMULATOR)?;
+        let form = fixed(name, 0, &gains, 0.0, FIXED)?;
         let output = self.spec(
             node,
             name,

@@ -5,6 +5,7 @@ use super::Band;
 use super::operand::Operand;
 use super::{Addend, CHANNELS, Epilogue, Sums, WIDTH};
 use crate::arithmetic::clamp;
+use crate::calibration::Collector;
 use crate::kernels::elements::{Elements, Image};
 
 /// The output's codes, to be written.
@@ -221,6 +222,26 @@ impl<'a> Finish<'a> {
         let codes = output.codes.get_mut(pixel..).unwrap_or_default();
         let [_, highest] = self.ends;
         finish_tile(&self.channels, tile, added, highest, output.channels, codes)
+    }
+
+    /// Hands out the accumulators of the output elements that the tile at row `y` and column `x`
+    /// has.
+    pub(super) fn collect(
+        &self,
+        accumulators: &Sums,
+        [y, x]: [usize; 2],
+        output: &CodesMut<'_>,
+        collector: &Collector<'_>,
+    ) {
+        let pixels = output.codes.len().checked_div(output.channels);
+        let first = y * output.width + x;
+        let positions = WIDTH
+            .min(output.width - x.min(output.width))
+            .min(pixels.unwrap_or_default().saturating_sub(first));
+        for (channel, accumulators) in (self.first..).zip(accumulators).take(self.count) {
+            let accumulators = accumulators.get(..positions).unwrap_or_default();
+            collector.add(channel, accumulators);
+        }
     }
 
     /// The codes of a tensor that lies elsewhere.

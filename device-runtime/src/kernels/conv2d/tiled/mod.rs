@@ -111,7 +111,8 @@ pub(super) fn run(
     output: &mut ImageMut<'_>,
     scratch: &mut [u32],
 ) -> bool {
-    if depthwise::run(source, epilogue, output, scratch) {
+    let collects = epilogue.collector.is_some();
+    if !collects && depthwise::run(source, epilogue, output, scratch) {
         return true;
     }
     let channels = output.channels;
@@ -212,9 +213,9 @@ fn run_band(
         operands.unpack(channel);
         let finish = Finish::new(epilogue, skipped, channel, &operands.main, output);
         #[cfg(lowbit_armv7m)]
-        let done = match operands.projection {
-            None => finish.band_on_core(&operands.main, band, output),
-            Some(_) => 0,
+        let done = match (&operands.projection, &epilogue.collector) {
+            (None, None) => finish.band_on_core(&operands.main, band, output),
+            _ => 0,
         };
         #[cfg(not(lowbit_armv7m))]
         let done = 0;
@@ -227,6 +228,12 @@ fn run_band(
             }
             operands.main.product(row, &mut tile.sums);
             tile.patch_sums = operands.main.patch_sums(row);
+            if let Some(collector) = &epilogue.collector {
+                let mut accumulators = tile.sums;
+                let correction = operands.main.correction();
+                correction.apply(&mut accumulators, tile.patch_sums);
+                finish.collect(&accumulators, [band.y + row, band.x], output, collector);
+            }
             finish.tile(tile, [band.y + row, band.x], output);
         }
     }
