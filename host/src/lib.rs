@@ -22,5 +22,6 @@ pub mod nn;
 pub mod pack;
 pub mod pickle;
 pub mod report;
+pub mod shifts;
 pub mod summary;
 pub mod zoo;

@@ -20,6 +20,7 @@ mod pack;
 mod quantize;
 mod report;
 mod settings;
+mod shifts;
 mod snapshots;
 mod training;
 mod verify;
@@ -84,6 +85,8 @@ enum Command {
     Flash(flash::Arguments),
     /// Compare a board with this computer, bit for bit
     Verify(verify::Arguments),
+    /// Apply what sensors do to images: noise, blur, light and others
+    Shifts(shifts::Arguments),
 }
 
 /// Versions that have to match those of a file or a board.
@@ -128,6 +131,7 @@ fn run(context: &Context, command: Command) -> Result<Outcome, Failure> {
         Command::Boards(arguments) => boards::run(context, &arguments),
         Command::Flash(arguments) => flash::run(context, &arguments),
         Command::Verify(arguments) => verify::run(context, &arguments),
+        Command::Shifts(arguments) => shifts::run(context, &arguments),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Labelled images, from files or made on the spot.
 
+mod archive;
 mod cifar;
 pub mod decode;
 mod folders;
@@ -8,6 +9,8 @@ mod keywords;
 mod npy;
 mod python;
 pub mod shapes;
+
+pub use archive::write_archive;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -45,6 +48,26 @@ impl Dataset {
     pub fn image(&self, index: usize) -> &[u8] {
         let bytes = self.shape.iter().product::<usize>();
         &self.pixels[index * bytes..][..bytes]
+    }
+
+    /// Pixels of all images.
+    #[must_use]
+    pub fn images(&self) -> Vec<&[u8]> {
+        (0..self.len()).map(|index| self.image(index)).collect()
+    }
+
+    /// The images from `first` on, as many as there are up to `count`.
+    #[must_use]
+    pub fn part(&self, first: usize, count: usize) -> Self {
+        let first = first.min(self.len());
+        let count = count.min(self.len() - first);
+        let bytes = self.shape.iter().product::<usize>();
+        Self {
+            name: self.name.clone(),
+            pixels: self.pixels[first * bytes..][..count * bytes].to_vec(),
+            labels: self.labels[first..][..count].to_vec(),
+            ..*self
+        }
     }
 
     /// The first `count` images, or all if there are fewer.
