@@ -9,6 +9,7 @@
 //! are plain data.
 
 pub mod board;
+pub mod calibration;
 pub mod data;
 
 pub mod demo;

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
+use lowbit_host::calibration::read_record;
 use lowbit_host::data::{Dataset, Source};
 use lowbit_host::graph::Graph;
 use lowbit_host::integer::{Backend, Evaluation, IntegerNetwork};
+use lowbit_host::pack;
 use serde::Serialize;
 
 use super::Context;
@@ -20,6 +22,7 @@ Examples:
   lowbit eval model.lowbit --data cifar10:test_batch.bin
   lowbit eval model.lowbit --data shapes --limit 200 --min-top1 80
   lowbit eval model.lowbit --data cifar10:test_batch.bin --backend wgpu
+  lowbit eval model.lowbit --record sensor.record --data npz:sensor.npz
   lowbit eval runs/w4a4 --float --data cifar10:test_batch.bin
   lowbit eval runs/w4a4 --fake-quant --data cifar10:test_batch.bin --json
   lowbit eval net.onnx --float --data cifar10:test_batch.bin \\
@@ -57,6 +60,9 @@ pub(crate) struct Arguments {
     backend: Backend,
     #[command(flatten)]
     adapter: AdapterArguments,
+    /// Use the new parameters of a record that `lowbit calibrate` wrote
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["float", "fake_quant"])]
+    record: Option<PathBuf>,
     /// Exit with 1 if the accuracy is below this many percent
     #[arg(long, value_name = "PERCENT")]
     min_top1: Option<f64>,
@@ -143,7 +149,10 @@ fn integers(
                 .hint("pack it with `lowbit pack`, or add --float or --fake-quant"),
         );
     }
-    let packed = model::read_packed(path)?;
+    let mut packed = model::read_packed(path)?;
+    if let Some(record) = &arguments.record {
+        packed = calibrated(&packed, record)?;
+    }
     let network = IntegerNetwork::new(&packed)?;
     let processor = arguments.adapter.open(output, arguments.backend)?;
     let bar = output.bar(data.len() as u64, "integers");
@@ -156,6 +165,17 @@ fn integers(
         logits_crc32: format!("{:08x}", evaluation.checksum()),
     };
     Ok((evaluation, facts))
+}
+
+/// The packed file with the parameters of a record as its own.
+fn calibrated(packed: &[u8], record: &Path) -> Result<Vec<u8>, Failure> {
+    let network = IntegerNetwork::new(packed)?;
+    let bytes = fs_err::read(record)?;
+    let (_, payload) = read_record(network.model(), &bytes).map_err(|error| {
+        Failure::new(format!("`{}`: {error}", record.display()))
+            .hint("calibrate the model again with `lowbit calibrate`")
+    })?;
+    Ok(pack::apply(network.model(), payload)?)
 }
 
 fn floating_point(

@@ -6,6 +6,7 @@ mod output;
 mod backends;
 mod bench;
 mod boards;
+mod calibrate;
 mod demo;
 mod direct;
 mod eval;
@@ -85,6 +86,8 @@ enum Command {
     Flash(flash::Arguments),
     /// Compare a board with this computer, bit for bit
     Verify(verify::Arguments),
+    /// Adapt a packed model to the images of a sensor
+    Calibrate(Box<calibrate::Arguments>),
     /// Apply what sensors do to images: noise, blur, light and others
     Shifts(shifts::Arguments),
 }
@@ -131,6 +134,7 @@ fn run(context: &Context, command: Command) -> Result<Outcome, Failure> {
         Command::Boards(arguments) => boards::run(context, &arguments),
         Command::Flash(arguments) => flash::run(context, &arguments),
         Command::Verify(arguments) => verify::run(context, &arguments),
+        Command::Calibrate(arguments) => calibrate::run(context, &arguments),
         Command::Shifts(arguments) => shifts::run(context, &arguments),
     }
 }

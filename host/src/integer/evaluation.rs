@@ -89,7 +89,7 @@ impl IntegerNetwork<'_> {
         })
     }
 
-    fn check_dataset(&self, dataset: &Dataset) -> Result<(), Error> {
+    pub(crate) fn check_dataset(&self, dataset: &Dataset) -> Result<(), Error> {
         let header = self.model.header();
         let expected = header.input.map(usize::from);
         if dataset.shape != expected {

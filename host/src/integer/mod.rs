@@ -3,16 +3,19 @@
 
 mod arena;
 mod backend;
+mod calibrated;
 mod evaluation;
 mod layers;
 mod runner;
 mod speed;
 
+use lowbit_runtime::calibration::RecordError;
 use lowbit_runtime::engine::{Engine, Observer};
 use lowbit_runtime::format::{self, Model};
 
 pub use arena::Arena;
 pub use backend::{Backend, Processor, UnknownBackend};
+pub use calibrated::Calibrated;
 pub use evaluation::Evaluation;
 pub use layers::{Difference, LayerOutput};
 pub use runner::Runner;
@@ -24,6 +27,9 @@ pub enum Error {
     /// The file is broken.
     #[error(transparent)]
     Format(#[from] format::Error),
+    /// A calibration of another model.
+    #[error("the calibration cannot be used: {0}")]
+    Record(#[from] RecordError),
     /// An image of another size.
     #[error("an image of {found} bytes was given, the network reads {expected}")]
     Pixels {
@@ -124,14 +130,23 @@ impl<'a> IntegerNetwork<'a> {
         observer: &mut impl Observer,
         logits: &mut [i32],
     ) -> Result<(), Error> {
-        self.check_pixels(pixels)?;
-        let mut engine = Engine::new(self.model, arena.bytes_mut())
-            .expect("the arena is aligned and as large as the model says");
-        engine.pixels_mut().copy_from_slice(pixels);
+        let mut engine = self.engine(arena, pixels)?;
         if let Some(result) = engine.run(observer) {
             logits.copy_from_slice(result.as_slice());
         }
         Ok(())
+    }
+
+    /// An engine with `pixels` in its arena.
+    fn engine<'m>(&self, arena: &'m mut Arena, pixels: &[u8]) -> Result<Engine<'m, 'm>, Error>
+    where
+        'a: 'm,
+    {
+        self.check_pixels(pixels)?;
+        let mut engine = Engine::new(self.model, arena.bytes_mut())
+            .expect("the arena is aligned and as large as the model says");
+        engine.pixels_mut().copy_from_slice(pixels);
+        Ok(engine)
     }
 
     /// Whether `pixels` is one image.

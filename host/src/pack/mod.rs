@@ -1,5 +1,6 @@
 //! Integer programs to packed files.
 
+mod applied;
 mod error;
 mod file;
 
@@ -8,6 +9,7 @@ use lowbit_runtime::format::{Golden, MAX_OPERATIONS, Model};
 use crate::integer::IntegerNetwork;
 use crate::lower::{Blobs, Program};
 
+pub use applied::apply;
 pub use error::Error;
 pub use file::write;
 

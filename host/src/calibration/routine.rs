@@ -1,0 +1,148 @@
+//! Statistics of images become a record's payload.
+
+use lowbit_runtime::calibration::{Moments, Passes, Plan, PlanLayer, Weights, finish_pass};
+
+use crate::integer::{self, Calibrated, IntegerNetwork};
+
+/// How to calibrate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Which layers.
+    pub passes: Passes,
+    /// Images that the statistics of the training data count as.
+    pub prior: u32,
+}
+
+/// The new parameters of a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Calibration {
+    /// The layers, as in a record.
+    pub payload: Vec<u8>,
+    /// Their number.
+    pub layers: u16,
+    /// Channels that have new parameters.
+    pub channels: u32,
+    /// Channels among them that were not followed all the way.
+    pub clamped: u32,
+}
+
+/// Why a network cannot be calibrated.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The model has no plan.
+    #[error("the model holds no statistics to calibrate by")]
+    NoPlan,
+    /// The model has statistics of the fast plan's layers only.
+    #[error(
+        "the model holds statistics of {held} of its {convolutions} convolutions only, those of the fast plan"
+    )]
+    FastOnly {
+        /// Layers in the plan.
+        held: usize,
+        /// Layers of the model.
+        convolutions: usize,
+    },
+    /// More accumulators than the sums hold.
+    #[error("{images} images are too many: the sums of operation {operation} hold at most {most}")]
+    TooManyImages {
+        /// Images given.
+        images: usize,
+        /// Most that fit.
+        most: u32,
+        /// The first such layer.
+        operation: u16,
+    },
+    /// The images do not fit the network.
+    #[error(transparent)]
+    Network(#[from] integer::Error),
+}
+
+impl IntegerNetwork<'_> {
+    /// The layers that can be calibrated by `passes`.
+    ///
+    /// # Errors
+    /// If the model lacks the statistics.
+    pub fn plan(&self, passes: Passes) -> Result<Plan<'_>, Error> {
+        let plan = Plan::of(self.model()).ok_or(Error::NoPlan)?;
+        let convolutions = crate::summary::convolutions(self.model());
+        let fast = plan.passes(Passes::Fast).count();
+        if passes == Passes::Exact
+            && fast == plan.layer_count()
+            && plan.layer_count() < convolutions
+        {
+            return Err(Error::FastOnly {
+                held: plan.layer_count(),
+                convolutions,
+            });
+        }
+        Ok(plan)
+    }
+}
+
+/// Calibrates the factory's network `calibrated` of `network` on `images`, pass by pass; every pass
+/// sees the layers before it corrected. `calibrated` has the new parameters afterwards.
+///
+/// # Errors
+/// If the model lacks the statistics, or the images are too many or of another size.
+pub fn calibrate(
+    network: &IntegerNetwork<'_>,
+    calibrated: &mut Calibrated<'_, '_>,
+    images: &[&[u8]],
+    settings: Settings,
+) -> Result<Calibration, Error> {
+    let plan = network.plan(settings.passes)?;
+    let mut found = Calibration {
+        payload: Vec::new(),
+        layers: 0,
+        channels: 0,
+        clamped: 0,
+    };
+    for layer in plan.passes(settings.passes) {
+        let moments = calibrated.moments(images, &layer)?;
+        let weights = Weights {
+            positions: positions(network, &layer, images.len())?,
+            images: images.len() as u32,
+            prior: settings.prior,
+        };
+        found.add(network, &layer, &moments, &weights, calibrated)?;
+    }
+    Ok(found)
+}
+
+impl Calibration {
+    fn add(
+        &mut self,
+        network: &IntegerNetwork<'_>,
+        layer: &PlanLayer<'_>,
+        moments: &[Moments],
+        weights: &Weights,
+        calibrated: &mut Calibrated<'_, '_>,
+    ) -> Result<(), Error> {
+        let from = self.payload.len();
+        self.payload.resize(from + layer.payload_bytes(), 0);
+        let into = &mut self.payload[from..];
+        let clamped = finish_pass(network.model(), layer, moments, weights, into);
+        calibrated.apply(into)?;
+        self.layers += 1;
+        self.channels += u32::from(layer.channels);
+        self.clamped += clamped.unwrap_or_default();
+        Ok(())
+    }
+}
+
+/// Accumulators per channel of `layer` over `images`.
+fn positions(
+    network: &IntegerNetwork<'_>,
+    layer: &PlanLayer<'_>,
+    images: usize,
+) -> Result<u32, Error> {
+    let most = layer.most_images(network.model());
+    if images > most as usize {
+        return Err(Error::TooManyImages {
+            images,
+            most,
+            operation: layer.operation,
+        });
+    }
+    Ok(images as u32 * layer.positions(network.model()))
+}
