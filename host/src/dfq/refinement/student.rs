@@ -261,13 +261,15 @@ fn through_quantizer(
     gradient: &Tensor,
     dropped: Option<(Dropped, NodeId)>,
 ) -> Result<(Tensor, Tensor)> {
-    let whole = gradient.flatten_all()?.to_vec1::<f32>()?;
-    let mut values = whole.clone();
-    if let Some((dropped, node)) = dropped {
+    let mut values = gradient.flatten_all()?.to_vec1::<f32>()?;
+    // What passes on as it is, put aside so that it moves no step.
+    let aside = dropped.map(|(dropped, node)| {
+        let whole = values.clone();
         dropped.exchange(node, &mut values, &vec![0.0; whole.len()]);
-    }
+        (dropped, node, whole)
+    });
     let steps = with_values(value, |value| ranges.backward(value, &mut values))??;
-    if let Some((dropped, node)) = dropped {
+    if let Some((dropped, node, whole)) = aside {
         dropped.exchange(node, &mut values, &whole);
     }
     let count = steps.len();
