@@ -33,8 +33,11 @@ fn main() -> ! {
     };
     let mut random = Random(1);
     let mut differences = 0;
-    for _ in 0..PROBLEMS {
-        let problem = Problem::random(&mut random);
+    for index in 0..PROBLEMS {
+        let problem = match index % 10 {
+            9 => Problem::extreme(&mut random),
+            _ => Problem::random(&mut random),
+        };
         if !agree(&problem, &mut memory) {
             println!("DIFFERENT {problem:?}");
             differences += 1;

@@ -48,6 +48,9 @@ pub(crate) struct Problem {
     /// Bits by which shifts are lowered; those that are not are at least 32.
     pub(crate) lowered: u8,
     pub(crate) shortcut: Shortcut,
+    /// Whether codes are large and the weights' zero points as low as they get, so that sums with codes
+    /// outgrow 32 bits, though sums with values do not.
+    pub(crate) extreme: bool,
     /// Output rows that scratch has room for.
     pub(crate) rows: u16,
     pub(crate) seed: u64,
@@ -130,6 +133,7 @@ impl Problem {
             },
             lowered: [0, 0, 4, 6, 8, 12][random.between(0, 5) as usize],
             shortcut: Shortcut::None,
+            extreme: false,
             rows: random.between(1, 12) as u16,
             seed: random.next(),
         };
@@ -145,6 +149,30 @@ impl Problem {
             _ => Shortcut::None,
         };
         problem
+    }
+
+    /// Codes of 8 bits, or codes of 4 bits for whose products every core has lanes.
+    pub(crate) fn extreme(random: &mut Random) -> Self {
+        let [kernel, activation_bits, outputs] = match random.once_in(3) {
+            true => [11, 4, 7],
+            false => [3, 8, 18],
+        };
+        Self {
+            height: 11,
+            width: 11,
+            channels: 48,
+            outputs: random.between(1, outputs) as u16,
+            kernel: kernel as u8,
+            padding: 0,
+            groups: 1,
+            weight_bits: random.between(2, activation_bits) as u8,
+            activation_bits: Some(activation_bits as u8),
+            zero_point: -(1 << (activation_bits - 1)),
+            shortcut: Shortcut::None,
+            extreme: true,
+            rows: random.between(1, 3) as u16,
+            ..Self::random(random)
+        }
     }
 
     fn output(&self) -> TensorSpec {
@@ -248,8 +276,9 @@ impl Problem {
         match self.activation_bits {
             Some(bits) => {
                 let mask = ((1u16 << bits) - 1) as u8;
+                let large = if self.extreme { mask - mask / 4 } else { 0 };
                 let codes = memory.input.iter_mut().take(count);
-                codes.for_each(|code| *code = random.next() as u8 & mask);
+                codes.for_each(|code| *code = random.next() as u8 & mask | large);
             }
             None => {
                 let values = memory.input.chunks_exact_mut(2).take(count);
@@ -286,15 +315,28 @@ impl Problem {
             to.copy_from_slice(&number.to_le_bytes());
         }
         for to in zero_points.chunks_exact_mut(2) {
-            let number = random.between(-(1 << self.weight_bits), 3) as i16;
+            let [lowest, highest] = match self.extreme {
+                true => [i16::MIN.into(), i32::from(i16::MIN) + 3],
+                false => [-(1 << self.weight_bits), 3],
+            };
+            let number = random.between(lowest, highest) as i16;
             to.copy_from_slice(&number.to_le_bytes());
         }
         let [least, most] = match self.lowered {
             0 => [shift.max(32), shift.max(33)],
             _ => [shift - 2, shift + 2],
         };
-        for to in shifts {
+        let factors = multipliers
+            .chunks_exact_mut(4)
+            .zip(addends.chunks_exact_mut(4));
+        for (to, (multiplier, addend)) in shifts.iter_mut().zip(factors) {
             *to = random.between(least, most) as u8;
+            // A channel that always has the same code.
+            if random.once_in(12) {
+                multiplier.fill(0);
+                addend.fill(0);
+                *to = 62;
+            }
         }
     }
 

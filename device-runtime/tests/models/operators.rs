@@ -83,6 +83,71 @@ proptest! {
         prop_assert_eq!(network.verify(), Ok(()));
     }
 
+    /// The weights' zero points alone make sums with codes that 32 bits do not hold, though every
+    /// accumulator fits.
+    #[test]
+    fn convolution_of_extreme_numbers(
+        channels in 35u16..=56,
+        size in [3u16..=6, 3u16..=6],
+        stride in 1u8..=2,
+        padding in 0u8..=1,
+        outputs_per_group in 1u16..=5,
+        weight_bits in 2u8..=8,
+        output in element(),
+        projected in any::<bool>(),
+        tile in 1u32..=20,
+        seed in any::<u64>(),
+    ) {
+        let image = [size[0], size[1], channels];
+        let input = Element::Code { bits: 8, zero_point: -128 };
+        let case = ConvCase {
+            kernel: [3; 2],
+            stride: [stride; 2],
+            padding: [padding; 2],
+            groups: 1,
+            outputs_per_group,
+            weight_bits,
+            output,
+            tile,
+            spare: 0,
+        };
+        let mut network = Network::extreme(seed, image, input);
+        let shortcut = match (projected, padding) {
+            (true, 1) => Shortcut::Projection(0, stride, 8),
+            _ => Shortcut::None,
+        };
+        network.conv(0, &case, shortcut);
+        network.logits(3, 5);
+        prop_assert_eq!(network.verify(), Ok(()));
+    }
+
+    /// Channels that always have the same value, in tensors of any zero point.
+    #[test]
+    fn depthwise_convolution_with_extreme_shifts(
+        image in image(),
+        elements in [element(), element()],
+        weight_bits in 2u8..=8,
+        tile in 1u32..=20,
+        seed in any::<u64>(),
+    ) {
+        let [input, output] = elements;
+        let case = ConvCase {
+            kernel: [3; 2],
+            stride: [1; 2],
+            padding: [1; 2],
+            groups: image[2],
+            outputs_per_group: 1,
+            weight_bits,
+            output,
+            tile,
+            spare: 0,
+        };
+        let mut network = Network::extreme(seed, image, input);
+        network.conv(0, &case, Shortcut::None);
+        network.logits(3, 5);
+        prop_assert_eq!(network.verify(), Ok(()));
+    }
+
     #[test]
     fn convolution_with_projection(
         (image, case) in image_and_conv(),

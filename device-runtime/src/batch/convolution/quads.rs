@@ -82,9 +82,11 @@ impl Correction {
         let low = weights().min().unwrap_or(0);
         let high = weights().max().unwrap_or(0);
         let fits = low >= i8::MIN.into() && high <= i8::MAX.into();
+        // Modulo 2^32 like the sums that it is added to, whose total is the accumulator, which fits.
+        let sum = weights().fold(0i32, i32::wrapping_add);
         Self {
             shift: if fits { 0 } else { low - i32::from(i8::MIN) },
-            constant: weights().sum::<i32>().wrapping_mul(zero_point),
+            constant: sum.wrapping_mul(zero_point),
         }
     }
 }

@@ -88,6 +88,11 @@ struct Finish {
 }
 
 impl Finish {
+    /// Whether nothing but the bias counts.
+    fn is_constant(&self) -> bool {
+        self.affine.multiplier == 0 && self.addend_multiplier == 0
+    }
+
     fn value(&self, sum: i32, addend: i32) -> i32 {
         let addend = i64::from(self.addend_multiplier).wrapping_mul(addend.into());
         clamp(self.affine.apply(sum, addend), self.low, self.high)

@@ -71,6 +71,8 @@ struct Tensor {
 /// A network for one image, with the result of every operation.
 pub(crate) struct Network {
     random: Random,
+    /// Whether zero points of weights are as low as they get, and some shifts as large.
+    extreme: bool,
     file: File,
     header: Header<'static>,
     pixels: Vec<u8>,
@@ -85,6 +87,16 @@ pub(crate) struct Network {
 impl Network {
     /// A random image and the table that turns it into values of type `element`.
     pub(crate) fn new(seed: u64, input: [u16; 3], element: Element) -> Self {
+        Self::drawn(seed, input, element, false)
+    }
+
+    /// The same with numbers at the ends of their ranges: large codes, the lowest zero points of
+    /// weights, and channels without a multiplier.
+    pub(crate) fn extreme(seed: u64, input: [u16; 3], element: Element) -> Self {
+        Self::drawn(seed, input, element, true)
+    }
+
+    fn drawn(seed: u64, input: [u16; 3], element: Element, extreme: bool) -> Self {
         let mut random = Random(seed);
         let shape = input.map(usize::from);
         let bytes = shape.iter().product();
@@ -95,6 +107,11 @@ impl Network {
             .collect();
         let (low, high) = element.range();
         let (low, high) = (low.max(-2100), high.min(2100));
+        let low = if extreme {
+            high - (high - low) / 4
+        } else {
+            low
+        };
         let table = random.many(256 * shape[2], low, high);
         let plain = Plain::from_fn(shape, |y, x, channel| {
             let pixel = pixels[(y * shape[1] + x) * shape[2] + channel];
@@ -102,6 +119,7 @@ impl Network {
         });
         let mut network = Self {
             random,
+            extreme,
             file: File::default(),
             header: Header {
                 name: "random",
@@ -225,7 +243,11 @@ impl Network {
         let codes: Vec<Vec<i64>> = (0..rows)
             .map(|_| self.random.many(taps, 0, (1 << bits) - 1))
             .collect();
-        let zero_points = self.random.many(rows, -(1 << bits) - 7, 7);
+        let [lowest, highest] = match self.extreme {
+            true => [i16::MIN.into(), i64::from(i16::MIN) + 9],
+            false => [-(1 << bits) - 7, 7],
+        };
+        let zero_points = self.random.many(rows, lowest, highest);
         let values = codes
             .iter()
             .zip(&zero_points)
@@ -322,9 +344,19 @@ impl Network {
         let largest = sums.values.iter().map(|sum| sum.abs()).max().unwrap_or(0);
         let spread = (largest + 1).ilog2() as i64;
         let width = (high - low + 1).ilog2() as i64;
-        let shifts: Vec<u8> = (0..channels)
+        let mut shifts: Vec<u8> = (0..channels)
             .map(|_| (29 + spread - width + self.random.between(0, 1)).clamp(1, 62) as u8)
             .collect();
+        let mut multipliers = self.random.many(channels, -(1 << 30), 1 << 30);
+        if self.extreme {
+            for (multiplier, shift) in multipliers.iter_mut().zip(&mut shifts) {
+                match self.random.between(0, 7) {
+                    0 => (*multiplier, *shift) = (0, self.random.between(40, 62) as u8),
+                    1 => *shift = self.random.between(40, 62) as u8,
+                    _ => {}
+                }
+            }
+        }
         let biases = shifts
             .iter()
             .map(|&shift| {
@@ -336,7 +368,7 @@ impl Network {
             })
             .collect();
         Affines {
-            multipliers: self.random.many(channels, -(1 << 30), 1 << 30),
+            multipliers,
             biases,
             shifts,
         }
@@ -463,6 +495,8 @@ impl Network {
         let input = self.last();
         let features = self.tensors[input].plain.values.clone();
         let count = usize::from(classes);
+        // Their bounds leave no room for extremes.
+        self.extreme = false;
         let (weights, values) = self.weights(weight_bits, count, features.len());
         let sums = Plain::from_fn([1, 1, count], |_, _, class| {
             let pairs = values[class].iter().zip(&features);

@@ -6,7 +6,7 @@ use super::operand::Operand;
 use super::{Addend, CHANNELS, Epilogue, Sums, WIDTH};
 use crate::arithmetic::clamp;
 use crate::calibration::Collector;
-use crate::kernels::elements::{Elements, Image};
+use crate::kernels::elements::{Elements, ElementsMut, Image, ImageMut};
 
 /// The output's codes, to be written.
 pub(super) struct CodesMut<'a> {
@@ -118,6 +118,18 @@ impl<'a> Skipped<'a> {
             Self::Elsewhere { zero_point, .. } => *zero_point,
         }
     }
+}
+
+/// Whether the output's zero point can become a part of every bias, see [`Channel::new`]. The sum, the
+/// addend and the bias are up to 2^61 each, which leaves as much for the zero point.
+pub(super) fn zero_point_fits(epilogue: &Epilogue<'_>, output: &ImageMut<'_>) -> bool {
+    let ElementsMut::Code8 { zero_point, .. } = output.elements else {
+        return true;
+    };
+    let size = u64::from(zero_point.unsigned_abs());
+    let mut channels = (0..output.channels).map(|channel| epilogue.finish(channel));
+    let fits = |shift: u8| size <= (1u64 << 61).wrapping_shr(shift.into());
+    zero_point == 0 || channels.all(|finish| finish.is_constant() || fits(finish.affine.shift))
 }
 
 /// The parameters of the channels of a tile.
@@ -317,6 +329,16 @@ impl Channel {
         output_zero_point: i32,
     ) -> Self {
         let (affine, addend_multiplier) = (finish.affine, finish.addend_multiplier);
+        if finish.is_constant() {
+            let code = finish.value(0, 0).wrapping_sub(output_zero_point);
+            return Self {
+                zero_point: 0,
+                multiplier: 0,
+                bias: halves(i64::from(code) << 32),
+                upper_shift: 0,
+                addend_multiplier: 0,
+            };
+        }
         // All constants become a part of the bias; the output's zero point comes off the code.
         let mut bias = affine.bias;
         for (a, b) in [

@@ -29,7 +29,7 @@ pub(in crate::kernels) use finish::Added;
 #[cfg(any(lowbit_armv7m, lowbit_armv6m, lowbit_riscv32m))]
 pub(in crate::kernels) use finish::Channel;
 pub(in crate::kernels) use finish::Tile;
-use finish::{CodesMut, Finish, Skipped};
+use finish::{CodesMut, Finish, Skipped, zero_point_fits};
 #[cfg(lowbit_armv7m)]
 pub(in crate::kernels) use finish::{LIFT, Shifts};
 use operand::{Form, Operand, Room};
@@ -103,14 +103,17 @@ fn tile_rows(
     rows.clamp(1, most).min(u16::MAX.into()) as u16
 }
 
-/// Computes `output`, or returns `false` and does nothing if the operation has no such form or
-/// scratch has no room for a single row.
+/// Computes `output`, or returns `false` and does nothing if the operation has no such form, its biases
+/// have no room for the output's zero point, or scratch has none for a single row.
 pub(super) fn run(
     source: &Source<'_>,
     epilogue: &Epilogue<'_>,
     output: &mut ImageMut<'_>,
     scratch: &mut [u32],
 ) -> bool {
+    if !zero_point_fits(epilogue, output) {
+        return false;
+    }
     let collects = epilogue.collector.is_some();
     if !collects && depthwise::run(source, epilogue, output, scratch) {
         return true;
@@ -254,9 +257,9 @@ impl<'a> Operands<'a> {
         height: usize,
         scratch: &'a mut [u32],
     ) -> Option<Self> {
-        let form = Form::of(main.geometry)?;
+        let form = Form::suiting(&main)?;
         let projection = match projection {
-            Some(source) => Some((source, Form::of(source.geometry)?)),
+            Some(source) => Some((source, Form::suiting(&source)?)),
             None => None,
         };
         let words = |rows| {

@@ -29,6 +29,35 @@ impl Form {
         let is_narrow = convolution.input.storage != Storage::Value32;
         is_narrow.then_some(Self::Duals)
     }
+
+    /// The form in which the convolution of `source` is computed. Sums of codes that outgrow 32 bits
+    /// are left to values, whose sums are the accumulators.
+    pub(super) fn suiting(source: &Source<'_>) -> Option<Self> {
+        match Self::of(source.geometry)? {
+            Self::Lanes(_) if !code_sums_fit(source) => Some(Self::Duals),
+            form => Some(form),
+        }
+    }
+}
+
+/// Whether sums of weights times codes fit 32 bits, as accumulators, sums of weights times values, do.
+fn code_sums_fit(source: &Source<'_>) -> bool {
+    let Storage::Code8 { bits } = source.geometry.input.storage else {
+        return true;
+    };
+    let rows = &source.weights;
+    let (code, largest) = ((1u64 << bits) - 1, (1i64 << rows.bits) - 1);
+    let fits = |zero_point: i64| {
+        let weight = zero_point.unsigned_abs();
+        let weight = weight.max((zero_point + largest).unsigned_abs());
+        // At most 2^48 taps, 8 and 16 bits.
+        let sum = (rows.taps as u64).checked_mul(code * weight);
+        sum.is_some_and(|sum| sum <= i32::MAX as u64)
+    };
+    // Without a zero point, codes are values.
+    let mut zero_points = rows.zero_points.as_chunks().0.iter();
+    source.geometry.input.zero_point == 0
+        || zero_points.all(|&zero_point| fits(i16::from_le_bytes(zero_point).into()))
 }
 
 /// The parts of scratch, in words.
