@@ -24,5 +24,6 @@ pub mod pack;
 pub mod pickle;
 pub mod report;
 pub mod shifts;
+pub mod suggest;
 pub mod summary;
 pub mod zoo;

@@ -94,3 +94,70 @@ fn a_file_without_statistics_says_how_to_keep_them() {
     }
     assert!(!folder.path().join("run").exists());
 }
+
+#[test]
+fn suggested_widths_fit_the_file_that_is_packed_with_them() {
+    let test = "suggested_widths_fit_the_file_that_is_packed_with_them";
+    let (Some(network), Some(images)) = (
+        data(test, "cifar10_resnet20.safetensors"),
+        data(test, "cifar10_test.bin"),
+    ) else {
+        return;
+    };
+    let network = network.display().to_string();
+    let images = format!("cifar10:{}", images.display());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (settings, out, model) = (path("widths.toml"), path("run"), path("model.lowbit"));
+    let checkpoint = ["--network", "resnet20", "--weights", &network];
+    let suggest = |size: &str| {
+        let flags = [
+            "suggest-bits",
+            "--target-size",
+            size,
+            "--images",
+            "8",
+            "--least",
+            "3",
+            "--json",
+            "--out",
+            &settings,
+        ];
+        run(flags.into_iter().chain(checkpoint))
+    };
+    let impossible = suggest("100KB");
+    assert_eq!(impossible.code, 1, "{}", impossible.stderr);
+    assert!(
+        impossible.stderr.contains("at least"),
+        "{}",
+        impossible.stderr
+    );
+
+    let finished = suggest("140KB");
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    let suggestion = finished.json();
+    let bytes = suggestion["model_bytes"].as_u64().expect("a number");
+    // Hardly anything of the size is left over.
+    assert!((139_000..=140_000).contains(&bytes), "{suggestion}");
+
+    let ranges = [
+        "quantize",
+        "--method",
+        "ptq",
+        "--data",
+        &images,
+        "--data-limit",
+        "64",
+        "--config",
+        &settings,
+        "--out",
+        &out,
+    ];
+    let finished = run(ranges.into_iter().chain(checkpoint));
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    let packed = run(["pack", &out, "--out", &model, "--json"]);
+    assert_eq!(packed.code, 0, "{}", packed.stderr);
+    let packed = packed.json()["model_bytes"].as_u64().expect("a number");
+    // Dead channels depend on the ranges.
+    assert!(packed.abs_diff(bytes) < 1000, "{packed} and {bytes}");
+}

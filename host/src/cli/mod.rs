@@ -23,6 +23,7 @@ mod report;
 mod settings;
 mod shifts;
 mod snapshots;
+mod suggest_bits;
 mod training;
 mod verify;
 
@@ -68,6 +69,8 @@ enum Command {
     Quantize(Box<quantize::Arguments>),
     /// Show the settings of a training run that flags, file and preset give
     Settings(Box<settings::Arguments>),
+    /// Find widths, layer by layer, with which a network fits into a file of a given size
+    SuggestBits(Box<suggest_bits::Arguments>),
     /// Write a run's page of curves, samples, weights and settings
     Report(report::Arguments),
     /// Turn a run into one file for the board
@@ -125,6 +128,7 @@ fn run(context: &Context, command: Command) -> Result<Outcome, Failure> {
         Command::Demo(arguments) => demo::run(context, &arguments),
         Command::Quantize(arguments) => quantize::run(context, &arguments),
         Command::Settings(arguments) => settings::run(context, &arguments),
+        Command::SuggestBits(arguments) => suggest_bits::run(context, &arguments),
         Command::Report(arguments) => report::run(context, &arguments),
         Command::Pack(arguments) => pack::run(context, &arguments),
         Command::Inspect(arguments) => inspect::run(context, &arguments),

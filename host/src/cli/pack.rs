@@ -20,6 +20,9 @@ Examples:
   lowbit pack runs/w4a4 --out model.lowbit --golden 4 --json
   lowbit pack runs/w4a4 --out model.lowbit --calibration exact";
 
+/// Generated images in a packed file, unless the user wants another number.
+pub(crate) const GOLDEN_IMAGES: u16 = 2;
+
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -29,7 +32,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Generated images to put into the file with their results, for a board to check itself
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=64))]
+    #[arg(long, value_name = "N", default_value_t = GOLDEN_IMAGES, value_parser = clap::value_parser!(u16).range(0..=64))]
     golden: u16,
     /// Bits of the table that turns pixels into integers
     #[arg(long, value_name = "BITS", default_value_t = 8, value_parser = clap::value_parser!(u8).range(4..=12))]

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::{
     Config, Error, Result,
-    images::{DatasetImages, ImageSet, Repeated},
+    images::{DatasetImages, ImageSet, Images, Repeated},
     random::Random,
     ranges::{self, RangeRule},
     samples::pixels,
@@ -69,9 +69,7 @@ pub fn quantize(
     let of_user;
     let images: &dyn ImageSet = match recipe.images {
         Source::Synthesis(synthesis) => {
-            let mut random = Random::new(config.seed, stream::SYNTHESIS);
-            let teacher = teacher_for(&synthesis, teacher)?;
-            synthesised = synthesis.run(&teacher, &mut random, stop, progress)?;
+            synthesised = synthesise(teacher, &synthesis, config.seed, stop, progress)?;
             &synthesised
         }
         Source::Given => {
@@ -102,6 +100,23 @@ pub fn quantize(
             .zip(pixels(&first.images, teacher)?)
             .collect(),
     })
+}
+
+/// Images optimised from noise for `teacher`, always the same for a seed.
+///
+/// # Errors
+/// [`Error::NoStatistics`] if they are optimised for BatchNorm statistics and there are none,
+/// [`Error::Stopped`] once `stop` is set.
+pub fn synthesise(
+    teacher: &Graph,
+    synthesis: &Synthesis,
+    seed: u64,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(Step),
+) -> Result<Vec<Images>> {
+    let mut random = Random::new(seed, stream::SYNTHESIS);
+    let teacher = teacher_for(synthesis, teacher)?;
+    synthesis.run(&teacher, &mut random, stop, progress)
 }
 
 fn teacher_for(synthesis: &Synthesis, teacher: &Graph) -> Result<Teacher> {

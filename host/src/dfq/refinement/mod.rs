@@ -41,6 +41,16 @@ use crate::{
     nn::executor,
 };
 
+/// `teacher` quantized with the given `widths`, nothing learned: weights and activations in the
+/// ranges with the least squared error, the latter on `images`, `[batch, channels, height, width]`,
+/// normalised.
+///
+/// # Errors
+/// If the images do not fit the network or a weight is not finite.
+pub fn fitted(teacher: &Graph, widths: NodeWidths, images: &Tensor) -> Result<QuantizedGraph> {
+    LearnedStudent::new(teacher, widths, images, true)?.quantized_graph()
+}
+
 /// Images that the first activation ranges are chosen on.
 const RANGE_IMAGES: usize = 128;
 
