@@ -25,6 +25,12 @@
 //!
 //! So `w` need not be masked: what `w1` adds to the upper sum is the lower sum of the other channel.
 //!
+//! # Two, 32 x 32 -> 64 bits
+//! Cores with the first multiplication, but no other for products of 6 to 8 bits, multiply the codes of two
+//! positions, [`WIDE`] bits apart, by one code. The upper code just fits its word, and its sum has what is
+//! left of 64 bits.
+//!
+//! # Products that fill their fields
 //! Codes whose products fill their halves are summed twice, as words and in their upper halves alone.
 //! The upper sum comes off the other, and leaves the lower one.
 
@@ -36,6 +42,10 @@ const SHORTEST_CHUNK: u32 = 16;
 pub(super) const LONGEST_CHUNK: u32 = 72;
 /// Bits of a word for each of two sums.
 const HALF: u32 = 16;
+/// Bits between the codes of two positions that leave 8 for the upper one.
+pub(super) const WIDE: u32 = 24;
+/// Most taps of a chunk of such codes.
+pub(super) const LONGEST_WIDE_CHUNK: u32 = 256;
 /// Taps per round; chunks are whole rounds.
 pub(super) const ROUND: u32 = 4;
 
@@ -114,19 +124,38 @@ impl Lanes {
         }
     }
 
+    /// Lanes of two products in 64 bits for sums of `taps` products of any width.
+    const fn two_wide(taps: u32) -> Self {
+        let rounded = taps.next_multiple_of(ROUND);
+        let others = rounded.saturating_sub(1) / LONGEST_WIDE_CHUNK;
+        Self {
+            position: WIDE,
+            channel: HALF,
+            chunk: LONGEST_WIDE_CHUNK,
+            chunks: others + 1,
+            first: rounded - others * LONGEST_WIDE_CHUNK,
+            fills: false,
+        }
+    }
+
     /// Lanes for the operands of `convolution`; `None` if the layout of its weights does not suit
     /// them, its input has no code for padding, or a sum of codes outgrows its field.
     pub(super) fn of(convolution: &Convolution) -> Option<Self> {
         let weights = &convolution.weights;
-        if cfg!(lowbit_armv7m) {
-            let paired = weights.layout == Layout::Pairs;
-            return paired.then(|| Self::suiting(convolution, weights.bits))?;
+        if cfg!(lowbit_armv7m) && weights.layout == Layout::Pairs {
+            return Self::suiting(convolution, weights.bits);
+        }
+        if cfg!(lowbit_cortex_m_dsp) {
+            return None;
         }
         let bits = code_bits(convolution)?;
         let taps = convolution.taps();
         let sum = largest_product(weights.bits, bits).saturating_mul(taps);
         let fits = (1..=i32::MAX as u64).contains(&sum);
-        let lanes = fits.then(|| Self::two(weights.bits, bits, taps as u32))?;
+        let lanes = fits.then(|| match cfg!(lowbit_armv7m) {
+            true => Self::two_wide(taps as u32),
+            false => Self::two(weights.bits, bits, taps as u32),
+        })?;
         lanes.hold_pixel(convolution, bits).then_some(lanes)
     }
 

@@ -29,13 +29,13 @@ const ROUND_BYTES: u32 = 44;
 
 /// Chunks of a row of taps.
 #[repr(C)]
-struct Job {
+pub(super) struct Job {
     /// How many chunks.
-    chunks: u32,
-    /// Bytes of the unrolled loop that the first chunk leaves out.
-    first: u32,
+    pub(super) chunks: u32,
+    /// How long the first chunk is: bytes of the unrolled loop that it leaves out.
+    pub(super) first: u32,
     /// The same for the others.
-    next: u32,
+    pub(super) next: u32,
 }
 
 /// Sums of products of codes: per tap one word of weights and two words of the patch. Does nothing if
@@ -78,23 +78,13 @@ impl<'a> LanesProducts<'a> {
         if weights.len() < taps || patches.len().checked_sub(last)? < 2 * taps {
             return None;
         }
-        let skipped = |taps: u32| (ROUNDS - taps / ROUND) * ROUND_BYTES;
-        let product = match lanes.channel {
-            30 => product_15_30,
-            29 => product_14_29,
-            28 => product_14_28,
-            _ => product_13_27,
-        };
+        let (job, product) = job(lanes);
         Some(Self {
             patches,
             weights,
             step,
             rows,
-            job: Job {
-                chunks: lanes.chunks,
-                first: skipped(lanes.first),
-                next: skipped(lanes.chunk),
-            },
+            job,
             product,
         })
     }
@@ -107,12 +97,30 @@ impl<'a> LanesProducts<'a> {
         }
         let into = sums.as_flattened_mut().as_mut_ptr();
         // SAFETY: `Lanes` has these fields, its `chunks` is at least 1, and its chunks are whole
-        // rounds of at most `LONGEST_CHUNK` taps. Together they read one word of weights and two of
+        // rounds, with four products at most `LONGEST_CHUNK` taps. Together they read one word of weights and two of
         // the patch per tap, which `new` has seen to be there, and eight sums are written.
         unsafe {
             let patch = self.patches.as_ptr().add(row * self.step);
             (self.product)(patch, self.weights.as_ptr(), &self.job, into);
         }
+    }
+}
+
+/// The chunks of `lanes` and the loop for them.
+fn job(lanes: Lanes) -> (Job, Product) {
+    let skipped = |taps: u32| (ROUNDS - taps / ROUND) * ROUND_BYTES;
+    let job = Job {
+        chunks: lanes.chunks,
+        first: skipped(lanes.first),
+        next: skipped(lanes.chunk),
+    };
+    match lanes.channel {
+        30 => (job, product_15_30),
+        29 => (job, product_14_29),
+        28 => (job, product_14_28),
+        #[cfg(not(lowbit_cortex_m_dsp))]
+        16 => (super::wide::job(lanes), super::wide::product),
+        _ => (job, product_13_27),
     }
 }
 

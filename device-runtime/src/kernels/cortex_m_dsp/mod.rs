@@ -31,6 +31,8 @@ mod lanes;
 #[cfg(lowbit_cortex_m_dsp)]
 mod quads;
 mod unpack;
+#[cfg(not(lowbit_cortex_m_dsp))]
+mod wide;
 
 #[cfg(lowbit_cortex_m_dsp)]
 pub(super) use add::{Addition, add_words};
@@ -44,3 +46,5 @@ pub(super) use lanes::{LanesProducts, lanes_pack, lanes_product};
 #[cfg(lowbit_cortex_m_dsp)]
 pub(super) use quads::{quads_pack, quads_unpack};
 pub(super) use unpack::lanes_unpack;
+#[cfg(not(lowbit_cortex_m_dsp))]
+pub(super) use wide::wide_pack;

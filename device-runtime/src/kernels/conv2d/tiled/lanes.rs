@@ -63,8 +63,13 @@ fn pixel<'a>(source: &Source<'a>, y: usize, x: usize) -> Option<&'a [u8]> {
     codes.get(..source.input.channels)
 }
 
-/// Returns the sum of the codes of each pixel, which fits a lane.
+/// Returns the sum of the codes of each pixel.
 fn pack_pixels(pixels: [&[u8]; WIDTH], shift: u32, into: &mut [u32]) -> [i32; WIDTH] {
+    #[cfg(all(lowbit_armv7m, not(lowbit_cortex_m_dsp)))]
+    if shift == crate::kernels::lanes::WIDE {
+        return crate::kernels::cortex_m_dsp::wide_pack(pixels, into);
+    }
+    // Sums fit a lane.
     #[cfg(not(lowbit_armv6m))]
     let [low, high] = pack_pairs(pixels, shift, into);
     #[cfg(lowbit_armv6m)]
