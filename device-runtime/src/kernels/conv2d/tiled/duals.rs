@@ -10,6 +10,7 @@
 use super::{CHANNELS, Source};
 #[cfg(not(lowbit_cortex_m_dsp))]
 use super::{Sums, WIDTH};
+#[cfg(any(lowbit_cortex_m_dsp, not(lowbit_armv7m)))]
 use crate::format::Layout;
 use crate::kernels::elements::Elements;
 use crate::kernels::parameters::Rows;
@@ -165,10 +166,11 @@ pub(super) fn unpack(source: &Source<'_>, channel: usize, into: &mut [u32]) {
     for words in into.iter_mut().skip(row_pairs * kernel) {
         *words = [0; 4];
     }
+    #[cfg(not(lowbit_armv7m))]
     if row_taps.is_multiple_of(2) && rows.layout == Layout::Rows {
         let (taps, _) = into.split_at_mut((rows.taps / 2).min(into.len()));
+        let pairs = |[a, b, c, d, e, f, g, h]: [i16; 8]| [[a, b], [c, d], [e, f], [g, h]];
         for half in 0..CHANNELS {
-            let pairs = |[a, b, c, d, e, f, g, h]: [i16; 8]| [[a, b], [c, d], [e, f], [g, h]];
             unpack_whole(rows, channel + half, taps, half, pairs);
         }
         return;
@@ -195,14 +197,15 @@ fn unpack_quads(rows: &Rows<'_>, channel: usize, into: &mut [u32]) {
         return;
     }
     let into: &mut [[i16; 4]] = bytemuck::must_cast_slice_mut(into.as_chunks_mut::<2>().0);
+    let quads = |[a, b, c, d, e, f, g, h]: [i16; 8]| [[a, c], [b, d], [e, g], [f, h]];
     for half in 0..CHANNELS {
-        let quads = |[a, b, c, d, e, f, g, h]: [i16; 8]| [[a, c], [b, d], [e, g], [f, h]];
         unpack_whole(rows, channel + half, into, half, quads);
     }
 }
 
 /// Rows of the kernel that need no filling up follow each other like a single one. `order` pairs eight
 /// taps.
+#[cfg(any(lowbit_cortex_m_dsp, not(lowbit_armv7m)))]
 #[inline(always)]
 fn unpack_whole(
     rows: &Rows<'_>,

@@ -99,31 +99,20 @@ fn pack_pairs(pixels: [&[u8]; WIDTH], shift: u32, into: &mut [u32]) -> [u32; 2] 
 /// both; what is left of `into` becomes 0.
 pub(super) fn unpack(rows: &Rows<'_>, channel: usize, into: &mut [u32]) {
     match rows.layout {
-        Layout::Pairs => {
-            let words = rows.pair_words(channel / CHANNELS);
-            #[cfg(any(lowbit_armv6m, lowbit_armv7m))]
-            let (words, into) = unpack_on_core(rows, words, into);
-            match rows.bits {
-                2 => unpack_words::<2, 8>(words, into),
-                3 => unpack_words::<3, 5>(words, into),
-                4 => unpack_words::<4, 4>(words, into),
-                5 => unpack_words::<5, 3>(words, into),
-                _ => {}
-            }
-        }
+        Layout::Pairs => unpack_pairs(rows, rows.pair_words(channel / CHANNELS), into),
+        #[cfg(not(lowbit_cortex_m_dsp))]
         Layout::Rows => unpack_rows(rows, channel, into),
+        // Such weights are not in lanes.
+        #[cfg(lowbit_cortex_m_dsp)]
+        Layout::Rows => {}
     }
     let behind = into.get_mut(rows.taps..).unwrap_or_default();
     behind.fill(0);
 }
 
-/// Unpacks words by the core's own code. Returns those that are left, and where they go.
+/// Whole words by the core's own code, then the one that is not.
 #[cfg(any(lowbit_armv6m, lowbit_armv7m))]
-fn unpack_on_core<'w, 'i>(
-    rows: &Rows<'_>,
-    words: &'w [[u8; 4]],
-    into: &'i mut [u32],
-) -> (&'w [[u8; 4]], &'i mut [u32]) {
+fn unpack_pairs(rows: &Rows<'_>, words: &[[u8; 4]], into: &mut [u32]) {
     #[cfg(lowbit_armv6m)]
     use crate::kernels::armv6m::lanes_unpack;
     #[cfg(lowbit_armv7m)]
@@ -131,14 +120,25 @@ fn unpack_on_core<'w, 'i>(
     let taps = into.get_mut(..rows.taps).unwrap_or_default();
     let done = lanes_unpack(rows.bits, words, taps);
     let per_word = Layout::pairs_per_word(rows.bits) as usize;
-    let left = taps.get_mut(done * per_word..);
-    (
-        words.get(done..).unwrap_or_default(),
-        left.unwrap_or_default(),
-    )
+    let rest = taps.get_mut(done * per_word..).unwrap_or_default();
+    if let Some(word) = words.get(done) {
+        unpack_word(rows.bits.into(), word, rest);
+    }
+}
+
+#[cfg(not(any(lowbit_armv6m, lowbit_armv7m)))]
+fn unpack_pairs(rows: &Rows<'_>, words: &[[u8; 4]], into: &mut [u32]) {
+    match rows.bits {
+        2 => unpack_words::<2, 8>(words, into),
+        3 => unpack_words::<3, 5>(words, into),
+        4 => unpack_words::<4, 4>(words, into),
+        5 => unpack_words::<5, 3>(words, into),
+        _ => {}
+    }
 }
 
 /// Codes of 16 bits each.
+#[cfg(not(lowbit_cortex_m_dsp))]
 fn unpack_rows(rows: &Rows<'_>, channel: usize, into: &mut [u32]) {
     let bytes = |channel: usize| {
         let from = channel.checked_mul(rows.taps)?;
@@ -168,34 +168,36 @@ fn unpack_rows(rows: &Rows<'_>, channel: usize, into: &mut [u32]) {
     }
 }
 
+#[cfg(not(any(lowbit_armv6m, lowbit_armv7m)))]
 fn unpack_words<const BITS: u32, const TAPS: usize>(words: &[[u8; 4]], into: &mut [u32]) {
     let (groups, rest) = into.as_chunks_mut::<TAPS>();
     let whole = groups.len();
     for (group, word) in groups.iter_mut().zip(words) {
-        unpack_word::<BITS>(word, group);
+        unpack_word(BITS, word, group);
     }
     if let Some(word) = words.get(whole) {
-        unpack_word::<BITS>(word, rest);
+        unpack_word(BITS, word, rest);
     }
 }
 
 #[inline(always)]
-fn unpack_word<const BITS: u32>(word: &[u8; 4], into: &mut [u32]) {
+fn unpack_word(bits: u32, word: &[u8; 4], into: &mut [u32]) {
     let word = u32::from_le_bytes(*word);
     for (tap, to) in (0..).zip(into) {
-        *to = both_codes::<BITS>(word, tap);
+        *to = both_codes(bits, word, tap);
     }
 }
 
 /// The codes of both channels for a tap, the second at [`Lanes::channel`].
 #[inline(always)]
-fn both_codes<const BITS: u32>(word: u32, tap: u32) -> u32 {
-    let code = (1u32 << BITS) - 1;
-    let from = 2 * BITS * tap;
+fn both_codes(bits: u32, word: u32, tap: u32) -> u32 {
+    let code = 1u32.wrapping_shl(bits).wrapping_sub(1);
+    let from = 2 * bits * tap;
     if cfg!(lowbit_armv7m) {
-        return word.rotate_right(from + BITS) & (code | code << (32 - BITS));
+        let second = code.wrapping_shl(32 - bits);
+        return word.rotate_right(from + bits) & (code | second);
     }
-    word >> (from + BITS) & code | (word >> from & code) << 16
+    word.wrapping_shr(from + bits) & code | (word.wrapping_shr(from) & code) << 16
 }
 
 /// Sums of the codes of both channels.
