@@ -6,19 +6,19 @@
 //!   r2   code to be written      r10   upper half of the multiplier, signed
 //!   r6   64 bits before the      r11   bias, lower word
 //!   r7   shift, r7 the lower     r12   bias, upper word
-//!                                lr    shift of the upper word, negative if the lower one counts
+//!                                lr    shift of the upper word
 //!   sp   +0 lower half of the addend's multiplier   +4 its upper half   +8 highest code
 //!        +12 codes from pixel to pixel   +16 parameters of the next channel
 //! ```
 //! There is no multiplication to 64 bits. Of numbers in halves of 16 bits, the upper ones signed, all
 //! four products fit 32 bits: `x y = xl yl + ((xl yh + xh yl) << 16) + (xh yh << 32)`.
 //!
-//! A code takes 39 instructions, with one that is overwritten 51, with any other addend 62; ten more if
-//! it is shifted by less than 32.
+//! A code takes 37 instructions, with one that is overwritten 50, with any other addend 60; one more
+//! if sums are lifted.
 
 use core::arch::naked_asm;
 
-use crate::kernels::conv2d::tiled::{Added, CHANNELS, Channel, Tile, WIDTH};
+use crate::kernels::conv2d::tiled::{ADDEND_LIFT, Added, CHANNELS, Channel, SUM_LIFT, Tile, WIDTH};
 
 /// Where codes go.
 #[repr(C)]
@@ -29,11 +29,12 @@ struct Place {
     highest: i32,
 }
 
-/// Writes the codes 0 to `highest` of a whole tile, whose positions are `pixel` apart. `false`, having done nothing, if `codes` is too short.
+/// Writes the codes 0 to `highest` of a whole tile, whose positions are `pixel` apart. Channels are lifted,
+/// and sums by `lift` bits, 0 or [`SUM_LIFT`]. `false`, having done nothing, if `codes` is too short.
 pub(in crate::kernels) fn finish_tile(
     channels: &[Channel; CHANNELS],
     tile: &Tile,
-    added: Added,
+    (added, lift): (Added, u32),
     highest: i32,
     pixel: usize,
     codes: &mut [u8],
@@ -42,10 +43,13 @@ pub(in crate::kernels) fn finish_tile(
     if last.is_none_or(|last| codes.len().saturating_sub(last) < CHANNELS) {
         return false;
     }
-    let finish = match added {
-        Added::Nothing => nothing,
-        Added::InPlace => in_place,
-        Added::Listed => listed,
+    let finish = match (added, lift) {
+        (Added::Nothing, 0) => nothing::<0>,
+        (Added::Nothing, _) => nothing::<SUM_LIFT>,
+        (Added::InPlace, 0) => in_place::<0>,
+        (Added::InPlace, _) => in_place::<SUM_LIFT>,
+        (Added::Listed, 0) => listed::<0>,
+        (Added::Listed, _) => listed::<SUM_LIFT>,
     };
     // SAFETY: the codes of both channels of the last position exist; the rest is read from the
     // references.
@@ -65,7 +69,7 @@ macro_rules! finish {
         /// # Safety
         /// `codes` is valid for two bytes at each of four multiples of `place.pixel`.
         #[unsafe(naked)]
-        unsafe extern "C" fn $name(
+        unsafe extern "C" fn $name<const LIFT: u32>(
             channels: &[Channel; CHANNELS],
             tile: &Tile,
             codes: *mut u8,
@@ -107,6 +111,9 @@ macro_rules! finish {
                 "mov r5, r8",
                 "muls r4, r5, r4",
                 "adds r3, r3, r4",
+                ".if {lift}",
+                "lsls r3, r3, #{lift}",
+                ".endif",
                 // times the multiplier
                 "uxth r4, r3",
                 "asrs r3, r3, #16",
@@ -135,24 +142,7 @@ macro_rules! finish {
                 "asrs r3, r6, #31",
                 "bics r6, r6, r3",
                 "mov r4, lr",
-                "cmp r4, #0",
-                "bpl 5f",
-                // A shift below 32, of both words; r5 is what lies beyond 32 bits.
-                "bics r7, r7, r3",
-                "rsbs r3, r4, #0",
-                "adds r4, #32",
-                "lsrs r7, r7, r4",
-                "mov r5, r6",
-                "lsrs r5, r5, r4",
-                "lsls r6, r6, r3",
-                "orrs r6, r6, r7",
-                "cmp r5, #0",
-                "beq 6f",
-                "ldr r6, [sp, #8]",
-                "b 6f",
-                "5:",
                 "lsrs r6, r6, r4",
-                "6:",
                 "ldr r3, [sp, #8]",
                 "cmp r6, r3",
                 "bls 3f",
@@ -181,12 +171,13 @@ macro_rules! finish {
                 "mov r10, r6",
                 "mov r11, r7",
                 "pop {{r4-r7, pc}}",
+                lift = const LIFT,
             )
         }
     };
 }
 
-const _: () = assert!(size_of::<Channel>() == 24);
+const _: () = assert!(size_of::<Channel>() == 24 && ADDEND_LIFT == 4);
 const _: () = assert!(
     core::mem::offset_of!(Tile, addends) == 32 && core::mem::offset_of!(Tile, patch_sums) == 64
 );
@@ -196,6 +187,7 @@ finish!(
     in_place,
     [
         "ldrb r4, [r2]",
+        "lsls r4, r4, #4",
         "ldr r5, [sp]",
         "muls r5, r4, r5",
         "adds r7, r7, r5",

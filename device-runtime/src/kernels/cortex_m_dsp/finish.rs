@@ -9,14 +9,12 @@
 //!   r10  sum                           r11 r12 64 bits before the shift
 //! ```
 //! A code takes seven instructions. With an addend the sums of the patches stay in memory: r3 points to
-//! them, r6 is three times r9 and lr the multiplier of the addend; a code takes ten.
-//!
-//! Shifts are at least 32, or parameters and operands are lifted, see [`Channel`]; that takes an
-//! instruction more per operand.
+//! them, r6 is three times r9 and lr the multiplier of the addend; a code takes eleven. Where sums are
+//! lifted, as those of narrow codes are at times, it takes one more.
 
 use core::arch::naked_asm;
 
-use crate::kernels::conv2d::tiled::{Channel, LIFT, Shifts, Sums, WIDTH};
+use crate::kernels::conv2d::tiled::{ADDEND_LIFT, Channel, SUM_LIFT, Sums, WIDTH};
 
 /// What is added before the shift.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,17 +40,20 @@ pub(in crate::kernels) struct Codes<'a> {
     finish: Finish,
 }
 
-/// The instance of `$module::finish` for codes of 0 to `$highest`.
+/// The instance of `$finish` for codes of 0 to `$highest` from sums that are lifted by `$lift`.
 macro_rules! of_width {
-    ($module:ident, $highest:expr) => {
-        match $highest {
-            3 => Some($module::finish::<2> as _),
-            7 => Some($module::finish::<3> as _),
-            15 => Some($module::finish::<4> as _),
-            31 => Some($module::finish::<5> as _),
-            63 => Some($module::finish::<6> as _),
-            127 => Some($module::finish::<7> as _),
-            255 => Some($module::finish::<8> as _),
+    ($finish:ident, $lift:expr, $highest:expr) => {
+        match ($lift, $highest) {
+            (0, 3) => Some($finish::<2, 0> as _),
+            (0, 7) => Some($finish::<3, 0> as _),
+            (0, 15) => Some($finish::<4, 0> as _),
+            (0, 31) => Some($finish::<5, 0> as _),
+            (0, 63) => Some($finish::<6, 0> as _),
+            (0, 127) => Some($finish::<7, 0> as _),
+            (0, 255) => Some($finish::<8, 0> as _),
+            (SUM_LIFT, 3) => Some($finish::<2, SUM_LIFT> as _),
+            (SUM_LIFT, 7) => Some($finish::<3, SUM_LIFT> as _),
+            (SUM_LIFT, 15) => Some($finish::<4, SUM_LIFT> as _),
             _ => None,
         }
     };
@@ -60,11 +61,11 @@ macro_rules! of_width {
 
 impl<'a> Codes<'a> {
     /// Codes are 0 to `highest`; the first of `codes` is the tile's first channel at its first
-    /// position, with `row` codes to the next row and `pixel` to the next position. `None` for
-    /// [`Shifts::Wide`], if `highest` is not one of `3, 7 ... 255`, or if there is no whole tile.
+    /// position, with `row` codes to the next row and `pixel` to the next position. Channels are
+    /// lifted, and sums by `lift` bits. `None` if `highest` is not one of `3, 7 ... 255` (`15` with such
+    /// sums), or if there is no whole tile.
     pub(in crate::kernels) fn new(
-        added: Added,
-        shifts: Shifts,
+        (added, lift): (Added, u32),
         highest: i32,
         [row, pixel]: [usize; 2],
         rows: usize,
@@ -72,12 +73,9 @@ impl<'a> Codes<'a> {
     ) -> Option<Self> {
         let within = pixel.checked_mul(WIDTH - 1)?.checked_add(2)?;
         let whole = codes.len().checked_sub(within)?.checked_div(row)? + 1;
-        let finish: Option<Finish> = match (added, shifts) {
-            (Added::Nothing, Shifts::Upper) => of_width!(nothing, highest),
-            (Added::Nothing, Shifts::Lifted) => of_width!(nothing_lifted, highest),
-            (Added::InPlace, Shifts::Upper) => of_width!(in_place, highest),
-            (Added::InPlace, Shifts::Lifted) => of_width!(in_place_lifted, highest),
-            (_, Shifts::Wide) => None,
+        let finish: Option<Finish> = match added {
+            Added::Nothing => of_width!(finish_nothing, lift, highest),
+            Added::InPlace => of_width!(finish_in_place, lift, highest),
         };
         Some(Self {
             codes,
@@ -116,155 +114,132 @@ impl<'a> Codes<'a> {
 
 const _: () = assert!(size_of::<Channel>() == 24);
 
-macro_rules! finish_nothing {
-    ($module:ident, [$($lift:literal),*]) => {
-        mod $module {
-            use super::{AlignedSums, Channel, LIFT, WIDTH, naked_asm};
-
-            /// # Safety
-            /// `codes` is valid for two bytes at each of four multiples of `pixel`.
-            #[unsafe(naked)]
-            pub(super) unsafe extern "C" fn finish<const BITS: u32>(
-                parameters: &[Channel; 2],
-                sums: &AlignedSums,
-                codes: *mut u8,
-                pixel: usize,
-                patch_sums: &[i32; WIDTH],
-            ) {
-                naked_asm!(
-                    core_with_dsp!(),
-                    ".set lift, {lift}",
-                    "push {{r4-r11, lr}}",
-                    "mov r9, r3",
-                    "ldr r3, [sp, #36]",
-                    "ldm r3, {{r3, r6, r7, lr}}",
-                    "2:",
-                    "ldrd r4, r5, [r0]",
-                    "ldr r8, [r0, #16]",
-                    ".irp patch, r3, r6, r7, lr",
-                    "ldr r10, [r1], #4",
-                    "mla r10, \\patch, r4, r10",
-                    "ldrd r11, r12, [r0, #8]",
-                    $($lift,)*
-                    "smlal r11, r12, r10, r5",
-                    "asr r12, r12, r8",
-                    "usat r12, #{bits}, r12",
-                    ".ifc \\patch, r3",
-                    "strb r12, [r2]",
-                    ".endif",
-                    ".ifc \\patch, r6",
-                    "strb r12, [r2, r9]",
-                    ".endif",
-                    ".ifc \\patch, r7",
-                    "strb r12, [r2, r9, lsl #1]",
-                    ".endif",
-                    ".endr",
-                    "add r10, r9, r9, lsl #1",
-                    "strb r12, [r2, r10]",
-                    "adds r0, #24",
-                    "adds r2, #1",
-                    "tst r1, #16",
-                    "bne 2b",
-                    "pop {{r4-r11, pc}}",
-                    bits = const BITS,
-                    lift = const LIFT,
-                )
-            }
-        }
-    };
+/// # Safety
+/// `codes` is valid for two bytes at each of four multiples of `pixel`.
+#[unsafe(naked)]
+unsafe extern "C" fn finish_nothing<const BITS: u32, const LIFT: u32>(
+    parameters: &[Channel; 2],
+    sums: &AlignedSums,
+    codes: *mut u8,
+    pixel: usize,
+    patch_sums: &[i32; WIDTH],
+) {
+    naked_asm!(
+        core_with_dsp!(),
+        "push {{r4-r11, lr}}",
+        "mov r9, r3",
+        "ldr r3, [sp, #36]",
+        "ldm r3, {{r3, r6, r7, lr}}",
+        "2:",
+        "ldrd r4, r5, [r0]",
+        "ldr r8, [r0, #16]",
+        ".irp patch, r3, r6, r7, lr",
+        "ldr r10, [r1], #4",
+        "mla r10, \\patch, r4, r10",
+        "ldrd r11, r12, [r0, #8]",
+        ".if {lift}",
+        "lsl r10, r10, #{lift}",
+        ".endif",
+        "smlal r11, r12, r10, r5",
+        "asr r12, r12, r8",
+        "usat r12, #{bits}, r12",
+        ".ifc \\patch, r3",
+        "strb r12, [r2]",
+        ".endif",
+        ".ifc \\patch, r6",
+        "strb r12, [r2, r9]",
+        ".endif",
+        ".ifc \\patch, r7",
+        "strb r12, [r2, r9, lsl #1]",
+        ".endif",
+        ".endr",
+        "add r10, r9, r9, lsl #1",
+        "strb r12, [r2, r10]",
+        "adds r0, #24",
+        "adds r2, #1",
+        "tst r1, #16",
+        "bne 2b",
+        "pop {{r4-r11, pc}}",
+        bits = const BITS,
+        lift = const LIFT,
+    )
 }
 
-finish_nothing!(nothing, []);
-finish_nothing!(nothing_lifted, ["lsl r10, r10, #lift"]);
-
-macro_rules! finish_in_place {
-    ($module:ident, [$($lift:literal),*]) => {
-        mod $module {
-            use super::{AlignedSums, Channel, LIFT, WIDTH, naked_asm};
-
-            /// # Safety
-            /// `codes` is valid for two bytes at each of four multiples of `pixel`.
-            #[unsafe(naked)]
-            pub(super) unsafe extern "C" fn finish<const BITS: u32>(
-                parameters: &[Channel; 2],
-                sums: &AlignedSums,
-                codes: *mut u8,
-                pixel: usize,
-                patch_sums: &[i32; WIDTH],
-            ) {
-                naked_asm!(
-                    core_with_dsp!(),
-                    ".set lift, {lift}",
-                    "push {{r4-r11, lr}}",
-                    "mov r9, r3",
-                    "add r6, r9, r9, lsl #1",
-                    "ldr r3, [sp, #36]",
-                    "2:",
-                    "ldrd r4, r5, [r0]",
-                    "ldrd r8, lr, [r0, #16]",
-                    ".irp patch, 0, 4, 8, 12",
-                    "ldr r10, [r1], #4",
-                    "ldr r11, [r3, #\\patch]",
-                    "mla r10, r11, r4, r10",
-                    "ldrd r11, r12, [r0, #8]",
-                    $($lift,)*
-                    "smlal r11, r12, r10, r5",
-                    ".if \\patch == 0",
-                    "ldrb r10, [r2]",
-                    ".elseif \\patch == 4",
-                    "ldrb r10, [r2, r9]",
-                    ".elseif \\patch == 8",
-                    "ldrb r10, [r2, r9, lsl #1]",
-                    ".else",
-                    "ldrb r10, [r2, r6]",
-                    ".endif",
-                    $($lift,)*
-                    "smlal r11, r12, r10, lr",
-                    "asr r12, r12, r8",
-                    "usat r12, #{bits}, r12",
-                    ".if \\patch == 0",
-                    "strb r12, [r2]",
-                    ".elseif \\patch == 4",
-                    "strb r12, [r2, r9]",
-                    ".elseif \\patch == 8",
-                    "strb r12, [r2, r9, lsl #1]",
-                    ".else",
-                    "strb r12, [r2, r6]",
-                    ".endif",
-                    ".endr",
-                    "adds r0, #24",
-                    "adds r2, #1",
-                    "tst r1, #16",
-                    "bne 2b",
-                    "pop {{r4-r11, pc}}",
-                    bits = const BITS,
-                    lift = const LIFT,
-                )
-            }
-        }
-    };
+/// # Safety
+/// `codes` is valid for two bytes at each of four multiples of `pixel`.
+#[unsafe(naked)]
+unsafe extern "C" fn finish_in_place<const BITS: u32, const LIFT: u32>(
+    parameters: &[Channel; 2],
+    sums: &AlignedSums,
+    codes: *mut u8,
+    pixel: usize,
+    patch_sums: &[i32; WIDTH],
+) {
+    naked_asm!(
+        core_with_dsp!(),
+        "push {{r4-r11, lr}}",
+        "mov r9, r3",
+        "add r6, r9, r9, lsl #1",
+        "ldr r3, [sp, #36]",
+        "2:",
+        "ldrd r4, r5, [r0]",
+        "ldrd r8, lr, [r0, #16]",
+        ".irp patch, 0, 4, 8, 12",
+        "ldr r10, [r1], #4",
+        "ldr r11, [r3, #\\patch]",
+        "mla r10, r11, r4, r10",
+        "ldrd r11, r12, [r0, #8]",
+        ".if {lift}",
+        "lsl r10, r10, #{lift}",
+        ".endif",
+        "smlal r11, r12, r10, r5",
+        ".if \\patch == 0",
+        "ldrb r10, [r2]",
+        ".elseif \\patch == 4",
+        "ldrb r10, [r2, r9]",
+        ".elseif \\patch == 8",
+        "ldrb r10, [r2, r9, lsl #1]",
+        ".else",
+        "ldrb r10, [r2, r6]",
+        ".endif",
+        "lsl r10, r10, #{addend_lift}",
+        "smlal r11, r12, r10, lr",
+        "asr r12, r12, r8",
+        "usat r12, #{bits}, r12",
+        ".if \\patch == 0",
+        "strb r12, [r2]",
+        ".elseif \\patch == 4",
+        "strb r12, [r2, r9]",
+        ".elseif \\patch == 8",
+        "strb r12, [r2, r9, lsl #1]",
+        ".else",
+        "strb r12, [r2, r6]",
+        ".endif",
+        ".endr",
+        "adds r0, #24",
+        "adds r2, #1",
+        "tst r1, #16",
+        "bne 2b",
+        "pop {{r4-r11, pc}}",
+        bits = const BITS,
+        lift = const LIFT,
+        addend_lift = const ADDEND_LIFT,
+    )
 }
-
-finish_in_place!(in_place, []);
-finish_in_place!(in_place_lifted, ["lsl r10, r10, #lift"]);
 
 /// Writes the codes 0 to `highest` of one channel: rows of `width` sums, of which as many are taken as
-/// `columns`, to codes `pixel` apart in rows `row` apart. `false`, having done nothing, for
-/// [`Shifts::Wide`], if `highest` is not one of `3, 7 ... 255` or if `codes` is too short.
+/// `columns`, to codes `pixel` apart in rows `row` apart. The channel is lifted, and sums
+/// by `lift` bits. `false`, having done nothing, if `highest` is not one of `3, 7 ... 255` (`15` with such
+/// sums) or if `codes` is too short.
 pub(in crate::kernels) fn finish_rows(
-    channel: &Channel,
-    shifts: Shifts,
+    (channel, lift): (&Channel, u32),
     sums: &[i32],
     [width, columns]: [usize; 2],
     highest: i32,
     [row, pixel]: [usize; 2],
     codes: &mut [u8],
 ) -> bool {
-    let finish: Option<FinishPlane> = match shifts {
-        Shifts::Upper => of_width!(plane, highest),
-        Shifts::Lifted => of_width!(plane_lifted, highest),
-        Shifts::Wide => None,
-    };
+    let finish: Option<FinishPlane> = of_width!(finish_plane, lift, highest);
     let Some(finish) = finish else {
         return false;
     };
@@ -308,55 +283,45 @@ struct Plane {
 
 type FinishPlane = unsafe extern "C" fn(&Channel, *const i32, *mut u8, &Plane);
 
-macro_rules! finish_plane {
-    ($module:ident, [$($lift:literal),*]) => {
-        mod $module {
-            use super::{Channel, LIFT, Plane, naked_asm};
-
-            /// # Safety
-            /// `sums` and `codes` are valid for all that `plane` names; it has rows and columns.
-            #[unsafe(naked)]
-            pub(super) unsafe extern "C" fn finish<const BITS: u32>(
-                channel: &Channel,
-                sums: *const i32,
-                codes: *mut u8,
-                plane: &Plane,
-            ) {
-                naked_asm!(
-                    core_with_dsp!(),
-                    ".set lift, {lift}",
-                    "push {{r4-r11, lr}}",
-                    "ldm r0, {{r4, r5, r6, r7, r8}}",
-                    "mov r9, r3",
-                    "ldr r3, [r9]",
-                    "ldr r10, [r9, #8]",
-                    "2:",
-                    "ldr r4, [r9, #4]",
-                    "3:",
-                    "ldr r12, [r1], #4",
-                    $($lift,)*
-                    "mov r0, r6",
-                    "mov lr, r7",
-                    "smlal r0, lr, r12, r5",
-                    "asr lr, lr, r8",
-                    "usat lr, #{bits}, lr",
-                    "strb lr, [r2]",
-                    "add r2, r3",
-                    "subs r4, #1",
-                    "bne 3b",
-                    "ldrd r0, lr, [r9, #12]",
-                    "add r1, r0",
-                    "add r2, lr",
-                    "subs r10, #1",
-                    "bne 2b",
-                    "pop {{r4-r11, pc}}",
-                    bits = const BITS,
-                    lift = const LIFT,
-                )
-            }
-        }
-    };
+/// # Safety
+/// `sums` and `codes` are valid for all that `plane` names; it has rows and columns.
+#[unsafe(naked)]
+unsafe extern "C" fn finish_plane<const BITS: u32, const LIFT: u32>(
+    channel: &Channel,
+    sums: *const i32,
+    codes: *mut u8,
+    plane: &Plane,
+) {
+    naked_asm!(
+        core_with_dsp!(),
+        "push {{r4-r11, lr}}",
+        "ldm r0, {{r4, r5, r6, r7, r8}}",
+        "mov r9, r3",
+        "ldr r3, [r9]",
+        "ldr r10, [r9, #8]",
+        "2:",
+        "ldr r4, [r9, #4]",
+        "3:",
+        "ldr r12, [r1], #4",
+        "mov r0, r6",
+        "mov lr, r7",
+        ".if {lift}",
+        "lsl r12, r12, #{lift}",
+        ".endif",
+        "smlal r0, lr, r12, r5",
+        "asr lr, lr, r8",
+        "usat lr, #{bits}, lr",
+        "strb lr, [r2]",
+        "add r2, r3",
+        "subs r4, #1",
+        "bne 3b",
+        "ldrd r0, lr, [r9, #12]",
+        "add r1, r0",
+        "add r2, lr",
+        "subs r10, #1",
+        "bne 2b",
+        "pop {{r4-r11, pc}}",
+        bits = const BITS,
+        lift = const LIFT,
+    )
 }
-
-finish_plane!(plane, []);
-finish_plane!(plane_lifted, ["lsl r12, r12, #lift"]);

@@ -6,21 +6,20 @@
 //!   a3   codes from pixel to pixel       t2   bias, lower word
 //!   a4   highest code                    t3   bias, upper word
 //!   t6   64 bits before the shift,       t4   shift of the upper word
-//!   a5   a5 the upper word                    negative if the lower one counts
-//!                                        t5   multiplier of the addend
+//!   a5   a5 the upper word               t5   multiplier of the addend
 //! ```
-//! A code takes 18 instructions or so, with an addend 25; five more if it is shifted by less than 32.
-//! Shifts count modulo 32.
+//! A code takes 16 instructions or so, with an addend 24; one more if sums are lifted.
 
 use core::arch::naked_asm;
 
-use crate::kernels::conv2d::tiled::{Added, CHANNELS, Channel, Tile, WIDTH};
+use crate::kernels::conv2d::tiled::{ADDEND_LIFT, Added, CHANNELS, Channel, SUM_LIFT, Tile, WIDTH};
 
-/// Writes the codes 0 to `highest` of a whole tile, whose positions are `pixel` apart. `false`, having done nothing, if `codes` is too short.
+/// Writes the codes 0 to `highest` of a whole tile, whose positions are `pixel` apart. Channels are lifted,
+/// and sums by `lift` bits, 0 or [`SUM_LIFT`]. `false`, having done nothing, if `codes` is too short.
 pub(in crate::kernels) fn finish_tile(
     channels: &[Channel; CHANNELS],
     tile: &Tile,
-    added: Added,
+    (added, lift): (Added, u32),
     highest: i32,
     pixel: usize,
     codes: &mut [u8],
@@ -29,10 +28,13 @@ pub(in crate::kernels) fn finish_tile(
     if last.is_none_or(|last| codes.len().saturating_sub(last) < CHANNELS) {
         return false;
     }
-    let finish = match added {
-        Added::Nothing => nothing,
-        Added::InPlace => in_place,
-        Added::Listed => listed,
+    let finish = match (added, lift) {
+        (Added::Nothing, 0) => nothing::<0>,
+        (Added::Nothing, _) => nothing::<SUM_LIFT>,
+        (Added::InPlace, 0) => in_place::<0>,
+        (Added::InPlace, _) => in_place::<SUM_LIFT>,
+        (Added::Listed, 0) => listed::<0>,
+        (Added::Listed, _) => listed::<SUM_LIFT>,
     };
     // SAFETY: the codes of both channels of the last position exist; the rest is read from the
     // references.
@@ -45,7 +47,7 @@ macro_rules! finish {
         /// # Safety
         /// `codes` is valid for two bytes at each of four multiples of `pixel`.
         #[unsafe(naked)]
-        unsafe extern "C" fn $name(
+        unsafe extern "C" fn $name<const LIFT: u32>(
             channels: &[Channel; CHANNELS],
             tile: &Tile,
             codes: *mut u8,
@@ -68,6 +70,9 @@ macro_rules! finish {
                 "lw a5, 64 + 4 * \\position(a1)",
                 "mul a5, a5, t0",
                 "add t6, t6, a5",
+                ".if {lift}",
+                "slli t6, t6, {lift}",
+                ".endif",
                 "mulh a5, t6, t1",
                 "mul t6, t6, t1",
                 "add t6, t6, t2",
@@ -79,20 +84,8 @@ macro_rules! finish {
                 "li a5, 0",
                 "j 3f",
                 "2:",
-                "bltz t4, 4f",
                 "srl a5, a5, t4",
-                "j 5f",
-                // A shift below 32, of both words; a7 is what lies beyond 32 bits.
-                "4:",
-                "srl a6, t6, t4",
-                "srl a7, a5, t4",
-                "neg t6, t4",
-                "sll a5, a5, t6",
-                "or a5, a5, a6",
-                "bnez a7, 6f",
-                "5:",
                 "bleu a5, a4, 3f",
-                "6:",
                 "mv a5, a4",
                 "3:",
                 "sb a5, 0(a2)",
@@ -105,12 +98,13 @@ macro_rules! finish {
                 ".endr",
                 ".option pop",
                 "ret",
+                lift = const LIFT,
             )
         }
     };
 }
 
-const _: () = assert!(size_of::<Channel>() == 24);
+const _: () = assert!(size_of::<Channel>() == 24 && ADDEND_LIFT == 4);
 const _: () = assert!(
     core::mem::offset_of!(Tile, addends) == 32 && core::mem::offset_of!(Tile, patch_sums) == 64
 );
@@ -120,6 +114,7 @@ finish!(
     in_place,
     [
         "lbu a7, 0(a2)",
+        "slli a7, a7, 4",
         "mul a6, a7, t5",
         "mulh a7, a7, t5",
         "add t6, t6, a6",

@@ -7,7 +7,7 @@
 //!   scratch | sums of the output rows | row 0 | row 1 | ... |
 //! ```
 
-use super::finish::{Channel, CodesMut, Shifts};
+use super::finish::{Channel, CodesMut};
 use super::operand::reach;
 use super::{Addend, Epilogue, Source};
 use crate::format::{Convolution, Kind, Residual, Storage, TensorSpec};
@@ -116,13 +116,13 @@ pub(super) fn run(
         let ends = [epilogue.low, epilogue.high].map(|end| end.wrapping_sub(output.zero_point));
         let finish = Channel::new(&epilogue.finish(channel), 0, 0, 0, output.zero_point);
         let mut finish = [finish];
-        let shifts = Channel::prepare(&mut finish, |_| reach(source, channel));
+        let lifted = Channel::lift(&mut finish, 0, |_| reach(source, channel));
         let mut y = 0;
         while y < height {
             let count = rows.min(height - y);
             plane.copy(channel, y, count);
             plane.sum(count);
-            plane.finish((&finish[0], shifts), ends, [y, count, channel], &mut output);
+            plane.finish((&finish[0], lifted), ends, [y, count, channel], &mut output);
             y += count;
         }
     }
@@ -205,7 +205,7 @@ impl Plane<'_> {
     /// Writes `count` rows from row `y` on.
     fn finish(
         &self,
-        (channel, shifts): (&Channel, Shifts),
+        (channel, lifted): (&Channel, Option<u32>),
         ends: [i32; 2],
         [y, count, index]: [usize; 3],
         output: &mut CodesMut<'_>,
@@ -214,11 +214,11 @@ impl Plane<'_> {
         let codes = output.codes.get_mut(y * row + index..).unwrap_or_default();
         let sums = self.sums.get(..count * self.room.width).unwrap_or_default();
         #[cfg(lowbit_armv7m)]
-        if ends[0] == 0 {
+        if let ([0, highest], Some(lift)) = (ends, lifted) {
             use crate::kernels::cortex_m_dsp::finish::finish_rows;
             let widths = [self.room.width, output.width];
             let pitches = [row, output.channels];
-            if finish_rows(channel, shifts, sums, widths, ends[1], pitches, codes) {
+            if finish_rows((channel, lift), sums, widths, highest, pitches, codes) {
                 return;
             }
         }
@@ -226,7 +226,7 @@ impl Plane<'_> {
         for (sums, codes) in rows.zip(codes.chunks_mut(row.max(1))) {
             let codes = codes.iter_mut().step_by(output.channels.max(1));
             for (code, &sum) in codes.zip(sums).take(output.width) {
-                *code = channel.code(sum, 0, 0, ends, shifts);
+                *code = channel.code(sum, 0, 0, ends, lifted);
             }
         }
     }

@@ -47,27 +47,15 @@ pub(in crate::kernels) struct Channel {
     zero_point: i32,
     multiplier: i32,
     bias: [u32; 2],
-    /// Shift of the upper half of the sum: negative if that does not do, as with [`Shifts::Wide`].
+    /// Shift of the upper half of the sum: not negative once it is [lifted](Self::lift).
     upper_shift: i32,
     addend_multiplier: i32,
 }
 
-/// How channels are shifted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::kernels) enum Shifts {
-    /// All by at least 32: only the upper half of what is shifted counts.
-    Upper,
-    /// By less, but sums are small. With sums, addends and biases times `2^LIFT` the upper half is
-    /// all that counts.
-    Lifted,
-    /// In 64 bits.
-    Wide,
-}
-
-/// Whether sums are ever lifted: only where instructions shift operands on their way.
-const LIFTS: bool = cfg!(lowbit_armv7m);
-/// Bits by which small sums are lifted.
-pub(in crate::kernels) const LIFT: u32 = 8;
+/// Bits by which codes that are added are lifted with the channels, see [`Channel::lift`].
+pub(in crate::kernels) const ADDEND_LIFT: u32 = 4;
+/// Bits by which sums are, where they have to.
+pub(in crate::kernels) const SUM_LIFT: u32 = 5;
 
 /// Where the tensor that skips the convolution has its codes.
 #[derive(Clone, Copy)]
@@ -141,7 +129,10 @@ pub(super) struct Finish<'a> {
     skipped: &'a Skipped<'a>,
     /// Smallest and largest code.
     ends: [i32; 2],
-    shifts: Shifts,
+    /// Bits by which sums are lifted with the channels; `None` if those are not.
+    lifted: Option<u32>,
+    /// Bits by which addends are.
+    addend_lift: u32,
 }
 
 impl<'a> Finish<'a> {
@@ -166,17 +157,20 @@ impl<'a> Finish<'a> {
             )
         });
         let ends = [epilogue.low, epilogue.high].map(|end| end.wrapping_sub(output.zero_point));
-        let shifts = Channel::prepare(&mut channels, |index| match skipped {
-            Skipped::Projection => u32::MAX,
-            _ => operand.reach(first + index),
-        });
+        let addend_lift = match skipped {
+            Skipped::InPlace | Skipped::Elsewhere { .. } => ADDEND_LIFT,
+            Skipped::Nothing | Skipped::Projection => 0,
+        };
+        let reach = |index| operand.reach(first + index);
+        let lifted = Channel::lift(&mut channels, addend_lift, reach);
         Self {
             first,
             count: CHANNELS.min(output.channels - first.min(output.channels)),
             channels,
             skipped,
             ends,
-            shifts,
+            lifted,
+            addend_lift: lifted.map_or(0, |_| addend_lift),
         }
     }
 
@@ -206,10 +200,10 @@ impl<'a> Finish<'a> {
                     continue;
                 };
                 let addend = match self.skipped {
-                    Skipped::InPlace => i32::from(*code),
+                    Skipped::InPlace => i32::from(*code) << self.addend_lift,
                     _ => addend,
                 };
-                *code = channel.code(sum, patch_sum, addend, self.ends, self.shifts);
+                *code = channel.code(sum, patch_sum, addend, self.ends, self.lifted);
             }
         }
     }
@@ -223,17 +217,17 @@ impl<'a> Finish<'a> {
         use crate::kernels::armv6m::finish_tile;
         #[cfg(lowbit_riscv32m)]
         use crate::kernels::riscv32::finish_tile;
-        if self.count != CHANNELS || self.ends[0] != 0 {
+        let (CHANNELS, [0, highest], Some(lift)) = (self.count, self.ends, self.lifted) else {
             return false;
-        }
+        };
         let added = match self.skipped {
             Skipped::Nothing => Added::Nothing,
             Skipped::InPlace => Added::InPlace,
             Skipped::Projection | Skipped::Elsewhere { .. } => Added::Listed,
         };
         let codes = output.codes.get_mut(pixel..).unwrap_or_default();
-        let [_, highest] = self.ends;
-        finish_tile(&self.channels, tile, added, highest, output.channels, codes)
+        let (channels, pixel) = (&self.channels, output.channels);
+        finish_tile(channels, tile, (added, lift), highest, pixel, codes)
     }
 
     /// Hands out the accumulators of the output elements that the tile at row `y` and column `x`
@@ -256,7 +250,7 @@ impl<'a> Finish<'a> {
         }
     }
 
-    /// The codes of a tensor that lies elsewhere.
+    /// The codes of a tensor that lies elsewhere, lifted.
     fn fetch(&self, [y, x]: [usize; 2], addends: &mut Sums) {
         let Skipped::Elsewhere {
             codes,
@@ -277,7 +271,8 @@ impl<'a> Finish<'a> {
                     codes.get(place).copied()
                 });
                 // Where there is no code, the code that stands for 0.
-                *addend = code.map_or(zero_point.wrapping_neg(), i32::from);
+                let code = code.map_or(zero_point.wrapping_neg(), i32::from);
+                *addend = code << self.addend_lift;
             }
         }
     }
@@ -298,16 +293,14 @@ impl<'a> Finish<'a> {
             Skipped::Projection | Skipped::Elsewhere { .. } => return 0,
         };
         let whole = band.x + WIDTH <= output.width && self.count == CHANNELS;
-        if !whole || self.ends[0] != 0 {
+        let (true, [0, highest], Some(lift)) = (whole, self.ends, self.lifted) else {
             return 0;
-        }
+        };
         let row = output.width * output.channels;
         let first = band.y * row + band.x * output.channels + self.first;
         let into = output.codes.get_mut(first..).unwrap_or_default();
         let pitches = [row, output.channels];
-        let Some(mut codes) =
-            Codes::new(added, self.shifts, self.ends[1], pitches, band.rows, into)
-        else {
+        let Some(mut codes) = Codes::new((added, lift), highest, pitches, band.rows, into) else {
             return 0;
         };
         let rows = codes.rows();
@@ -330,14 +323,7 @@ impl Channel {
     ) -> Self {
         let (affine, addend_multiplier) = (finish.affine, finish.addend_multiplier);
         if finish.is_constant() {
-            let code = finish.value(0, 0).wrapping_sub(output_zero_point);
-            return Self {
-                zero_point: 0,
-                multiplier: 0,
-                bias: halves(i64::from(code) << 32),
-                upper_shift: 0,
-                addend_multiplier: 0,
-            };
+            return Self::constant(finish, output_zero_point);
         }
         // All constants become a part of the bias; the output's zero point comes off the code.
         let mut bias = affine.bias;
@@ -362,30 +348,84 @@ impl Channel {
         }
     }
 
-    /// Prepares channels that are computed together. `reaches` are bounds of their sums, zero points
-    /// included, and addends are codes; otherwise the former are `u32::MAX`.
-    pub(super) fn prepare(channels: &mut [Self], reaches: impl Fn(usize) -> u32) -> Shifts {
-        if channels.iter().all(|channel| channel.upper_shift >= 0) {
-            return Shifts::Upper;
+    /// A channel whose code does not depend on sums.
+    #[cold]
+    fn constant(finish: &super::super::Finish, output_zero_point: i32) -> Self {
+        let code = finish.value(0, 0).wrapping_sub(output_zero_point);
+        Self {
+            zero_point: 0,
+            multiplier: 0,
+            bias: halves(i64::from(code) << 32),
+            upper_shift: 0,
+            addend_multiplier: 0,
         }
-        let mut all = channels.iter().enumerate();
-        if !LIFTS || !all.all(|(index, channel)| channel.can_be_lifted(reaches(index))) {
-            return Shifts::Wide;
-        }
-        for channel in channels {
-            channel.bias = halves(channel.bias() << LIFT);
-            channel.upper_shift += LIFT as i32;
-        }
-        Shifts::Lifted
     }
 
-    /// Multipliers have 31 bits: with sums below 2^31 once they are lifted, addends of 16 bits and a
-    /// lifted bias below 2^61 the sum of all fits 63 bits.
-    fn can_be_lifted(&self, reach: u32) -> bool {
-        let bias_bits = 61 - LIFT;
-        self.upper_shift >= -(LIFT as i32)
-            && reach < 1 << (31 - LIFT)
-            && self.bias().unsigned_abs() < 1 << bias_bits
+    /// Lifts channels that are computed together: with multipliers and biases times a power of two they
+    /// are shifted by at least 32 bits, and only the upper half of what is shifted counts. From then on
+    /// addends are `2^addend_lift` times as large. Where that leaves multipliers no room, and sums have
+    /// some as `reaches` says, those are lifted, too. Returns by how many bits sums are; `None`, having
+    /// done nothing, if all that does not do.
+    pub(super) fn lift(
+        channels: &mut [Self],
+        addend_lift: u32,
+        reaches: impl Fn(usize) -> u32,
+    ) -> Option<u32> {
+        if addend_lift == 0 && channels.iter().all(|channel| channel.upper_shift >= 0) {
+            return Some(0);
+        }
+        Self::lift_low(channels, addend_lift, reaches)
+    }
+
+    /// The same for channels of which one has a low shift, or addends.
+    #[inline(never)]
+    fn lift_low(
+        channels: &mut [Self],
+        addend_lift: u32,
+        reaches: impl Fn(usize) -> u32,
+    ) -> Option<u32> {
+        let fit = |lift: u32| {
+            let mut channels = channels.iter().enumerate();
+            channels.all(|(index, channel)| {
+                channel.room([lift, addend_lift]).is_some()
+                    && (lift == 0 || reaches(index) < 1 << (31 - lift))
+            })
+        };
+        let lift = [0, SUM_LIFT].into_iter().find(|&lift| fit(lift))?;
+        for channel in channels {
+            channel.raise([lift, addend_lift]);
+        }
+        Some(lift)
+    }
+
+    /// By how many bits the channel has to be lifted with its sums and addends; `None` if there is no room.
+    fn room(&self, [sum_lift, addend_lift]: [u32; 2]) -> Option<u32> {
+        let least = self.upper_shift.min(0).unsigned_abs();
+        let (mut lift, mut room) = (least.max(sum_lift), true);
+        if self.addend_multiplier != 0 {
+            lift = lift.max(addend_lift);
+            let zeros = self.addend_multiplier.unsigned_abs().leading_zeros();
+            room = zeros >= 2 + lift - addend_lift;
+        }
+        // Times sums and lifted addends of 32 bits, a multiplier below 2^31 and one below 2^30 leave 2^61
+        // for the bias.
+        let [_, upper] = self.bias.map(|word| word as i32);
+        room &= self.multiplier.unsigned_abs().leading_zeros() >= 1 + lift - sum_lift;
+        room &= (upper ^ upper >> 31).leading_zeros() >= 3 + lift;
+        (lift == 0 || room).then_some(lift)
+    }
+
+    /// Lifts the channel if there is [`room`](Self::room).
+    fn raise(&mut self, lifts: [u32; 2]) {
+        let Some(lift) = self.room(lifts).filter(|&lift| lift > 0) else {
+            return;
+        };
+        let [sum_lift, addend_lift] = lifts;
+        self.multiplier <<= lift - sum_lift;
+        self.addend_multiplier <<= lift.saturating_sub(addend_lift);
+        self.bias = halves(self.bias() << lift);
+        // From 31 on only the sign is left.
+        self.upper_shift = (self.upper_shift + lift as i32).min(31);
     }
 
     fn bias(&self) -> i64 {
@@ -393,6 +433,7 @@ impl Channel {
         (u64::from(upper) << 32 | u64::from(lower)) as i64
     }
 
+    /// `lifted` is what [`lift`](Self::lift) returned; `addend` is lifted.
     #[inline(always)]
     pub(super) fn code(
         &self,
@@ -400,21 +441,15 @@ impl Channel {
         patch: i32,
         addend: i32,
         [low, high]: [i32; 2],
-        shifts: Shifts,
+        lifted: Option<u32>,
     ) -> u8 {
-        let mut terms = [
-            sum.wrapping_add(self.zero_point.wrapping_mul(patch)),
-            addend,
-        ];
-        if LIFTS && shifts == Shifts::Lifted {
-            terms = terms.map(|term| term << LIFT);
-        }
-        let [sum, addend] = terms.map(i64::from);
+        let sum = sum.wrapping_add(self.zero_point.wrapping_mul(patch));
+        let sum = sum << lifted.unwrap_or_default();
         let exact = i64::from(self.multiplier)
-            .wrapping_mul(sum)
-            .wrapping_add(i64::from(self.addend_multiplier).wrapping_mul(addend))
+            .wrapping_mul(sum.into())
+            .wrapping_add(i64::from(self.addend_multiplier).wrapping_mul(addend.into()))
             .wrapping_add(self.bias());
-        if shifts == Shifts::Wide {
+        if lifted.is_none() {
             let shift = self.upper_shift.wrapping_add(32) as u32;
             return clamp(exact.wrapping_shr(shift), low, high) as u8;
         }

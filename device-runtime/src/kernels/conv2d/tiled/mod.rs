@@ -26,18 +26,16 @@ use crate::format::{Convolution, Kind, Residual, Storage, TensorSpec};
 use crate::kernels::elements::{Elements, ElementsMut, ImageMut};
 #[cfg(any(lowbit_armv6m, lowbit_riscv32m))]
 pub(in crate::kernels) use finish::Added;
-#[cfg(any(lowbit_armv7m, lowbit_armv6m, lowbit_riscv32m))]
-pub(in crate::kernels) use finish::Channel;
 pub(in crate::kernels) use finish::Tile;
+#[cfg(any(lowbit_armv7m, lowbit_armv6m, lowbit_riscv32m))]
+pub(in crate::kernels) use finish::{ADDEND_LIFT, Channel, SUM_LIFT};
 use finish::{CodesMut, Finish, Skipped, zero_point_fits};
-#[cfg(lowbit_armv7m)]
-pub(in crate::kernels) use finish::{LIFT, Shifts};
 use operand::{Form, Operand, Room};
 
 /// Output positions of a tile, side by side in a row.
 pub(in crate::kernels) const WIDTH: usize = 4;
 /// Rows of a flattened output in place of one row.
-const FLAT_ROWS: u32 = 2;
+const FLAT_ROWS: u32 = 3;
 /// Output channels of a tile.
 pub(in crate::kernels) const CHANNELS: usize = 2;
 
