@@ -7,7 +7,8 @@ use lowbit_tests::{
     Emulator, NetworkBuilder, Shape, noise_images, quantized_resnet20, random_network,
 };
 
-const BOARDS: [&str; 6] = [
+const BOARDS: [&str; 7] = [
+    "b-l475e-iot01a",
     "lm3s6965evb",
     "microbit",
     "mps2-an386",

@@ -1,17 +1,15 @@
-//! The command loop of an emulated board.
+//! The command loop of a board.
 
 use core::convert::Infallible;
-use core::ffi::CStr;
 
 use embedded_io::{Read, Write};
 use lowbit_runtime::protocol::TickUnit;
-use lowbit_runtime::service::{self, Board, Buffers, Description, Platform};
+use lowbit_runtime::service::{self, Board, Buffers, Description, ModelFlash, Platform};
 pub use static_cell::ConstStaticCell;
 
-use crate::arch::{self, Instructions};
-use crate::emulated_flash::EmulatedFlash;
-use crate::linker::Memory;
+use crate::arch;
 use crate::stack;
+use crate::stop::stop;
 
 /// What a board is called.
 #[derive(Debug, Clone, Copy)]
@@ -22,8 +20,6 @@ pub struct Identity {
     pub core: &'static str,
     /// Number of model slots.
     pub slots: u8,
-    /// File that keeps the flash, in the emulator's working directory.
-    pub flash: &'static CStr,
 }
 
 /// Memory for frames of at most `FRAME` bytes and for results of `RESULTS` bytes.
@@ -44,9 +40,19 @@ impl<const FRAME: usize, const RESULTS: usize> Workspace<FRAME, RESULTS> {
     }
 }
 
-struct Emulated(Instructions);
+/// What a board measures inferences with.
+pub trait Clock {
+    /// What it counts.
+    const UNIT: TickUnit;
+    /// Waits until it has just advanced, if it is coarser than what it counts.
+    fn begin(&mut self);
+    /// Counts since the start.
+    fn count(&mut self) -> u64;
+}
 
-impl Platform for Emulated {
+struct Measured<C>(C);
+
+impl<C: Clock> Platform for Measured<C> {
     fn ticks(&mut self) -> u64 {
         self.0.count()
     }
@@ -61,36 +67,36 @@ impl Platform for Emulated {
 }
 
 /// Answers requests for ever.
-///
-/// # Panics
-/// When called twice, or the file of the flash cannot be read.
-pub fn serve<L, const FRAME: usize, const RESULTS: usize>(
+pub fn serve<L, F, C, const FRAME: usize, const RESULTS: usize>(
     identity: Identity,
     link: L,
-    instructions: Instructions,
+    flash: F,
+    clock: C,
+    arena: &'static mut [u8],
     workspace: &'static mut Workspace<FRAME, RESULTS>,
 ) -> !
 where
     L: Read<Error = Infallible> + Write,
+    F: ModelFlash,
+    C: Clock,
 {
     arch::prepare();
-    let Memory { models, arena } = Memory::take().expect("is called once");
-    let flash = EmulatedFlash::open(models, identity.flash).expect("readable flash file");
     let board = Board {
         description: Description {
             name: identity.name,
             core: identity.core,
-            tick: TickUnit::Instructions,
+            tick: C::UNIT,
             stack_bytes: stack::reserved(),
             slots: identity.slots,
         },
         link,
         flash,
-        platform: Emulated(instructions),
+        platform: Measured(clock),
         arena,
         results: &mut workspace.results,
         buffers: &mut workspace.buffers,
     };
-    let Ok(()) = service::run(board);
-    unreachable!("the serial port never closes")
+    // The link never closes; one that fails is started anew with everything else.
+    let _ = service::run(board);
+    stop(104, format_args!("the serial port is closed"))
 }

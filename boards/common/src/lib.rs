@@ -2,11 +2,13 @@
 //!
 //! | module | subject |
 //! | --- | --- |
-//! | [`firmware`] | the command loop of an emulated board |
+//! | [`firmware`] | the command loop of a board |
+//! | `emulation` (feature) | what only emulated boards have: flash in a file |
+//! | [`mapped_flash`] | a part of a chip's flash, over the driver of any HAL |
 //! | [`serial`] | serial ports |
-//! | [`emulated_flash`] | a part of the memory that keeps the rules of NOR flash |
-//! | [`arch`] | the core: start-up, sleep, instruction counter, faults |
+//! | [`arch`] | the core: start-up, sleep, counters, faults |
 //! | [`linker`], [`stack`] | what the linker script sets apart |
+//! | [`stop`] | the end of a firmware that cannot go on |
 #![no_std]
 
 #[cfg(target_arch = "arm")]
@@ -15,9 +17,12 @@ pub mod arch;
 #[cfg(target_arch = "riscv32")]
 #[path = "riscv/mod.rs"]
 pub mod arch;
-pub mod emulated_flash;
+#[cfg(feature = "emulation")]
+pub mod emulation;
 pub mod firmware;
 pub mod linker;
+pub mod mapped_flash;
 mod register;
 pub mod serial;
 pub mod stack;
+pub mod stop;

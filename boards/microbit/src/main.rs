@@ -4,7 +4,8 @@
 #![expect(unsafe_code, reason = "peripherals are fixed addresses")]
 
 use lowbit_board_common::arch::{Instructions, Interrupt, entry};
-use lowbit_board_common::firmware::{self, ConstStaticCell, Identity, Workspace};
+use lowbit_board_common::emulation;
+use lowbit_board_common::firmware::{ConstStaticCell, Identity, Workspace};
 use lowbit_board_common::serial::{Nrf51, Serial};
 use lowbit_runtime::protocol::MIN_FRAME_BYTES;
 
@@ -28,8 +29,13 @@ fn main() -> ! {
         name: "microbit",
         core: "cortex-m0",
         slots: 1,
-        flash: c"microbit.flash",
     };
     let link = Serial::new(port, interrupt);
-    firmware::serve(identity, link, instructions, WORKSPACE.take())
+    emulation::serve(
+        identity,
+        c"microbit.flash",
+        link,
+        instructions,
+        WORKSPACE.take(),
+    )
 }

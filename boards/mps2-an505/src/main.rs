@@ -4,7 +4,8 @@
 #![expect(unsafe_code, reason = "peripherals are fixed addresses")]
 
 use lowbit_board_common::arch::{Instructions, Interrupt, entry};
-use lowbit_board_common::firmware::{self, ConstStaticCell, Identity, Workspace};
+use lowbit_board_common::emulation;
+use lowbit_board_common::firmware::{ConstStaticCell, Identity, Workspace};
 use lowbit_board_common::serial::{Cmsdk, Serial};
 use lowbit_runtime::format::MAX_OPERATIONS;
 use lowbit_runtime::protocol::FRAME_BYTES;
@@ -28,8 +29,13 @@ fn main() -> ! {
         name: "mps2-an505",
         core: "cortex-m33",
         slots: 2,
-        flash: c"mps2-an505.flash",
     };
     let link = Serial::new(port, interrupt);
-    firmware::serve(identity, link, instructions, WORKSPACE.take())
+    emulation::serve(
+        identity,
+        c"mps2-an505.flash",
+        link,
+        instructions,
+        WORKSPACE.take(),
+    )
 }

@@ -4,7 +4,8 @@
 #![expect(unsafe_code, reason = "peripherals are fixed addresses")]
 
 use lowbit_board_common::arch::{Instructions, Interrupt, entry};
-use lowbit_board_common::firmware::{self, ConstStaticCell, Identity, Workspace};
+use lowbit_board_common::emulation;
+use lowbit_board_common::firmware::{ConstStaticCell, Identity, Workspace};
 use lowbit_board_common::serial::{Ns16550, Serial};
 use lowbit_runtime::format::MAX_OPERATIONS;
 use lowbit_runtime::protocol::FRAME_BYTES;
@@ -26,8 +27,13 @@ fn main() -> ! {
         name: "rv32-virt",
         core: "rv32imac",
         slots: 2,
-        flash: c"rv32-virt.flash",
     };
     let link = Serial::new(port, interrupt);
-    firmware::serve(identity, link, instructions, WORKSPACE.take())
+    emulation::serve(
+        identity,
+        c"rv32-virt.flash",
+        link,
+        instructions,
+        WORKSPACE.take(),
+    )
 }

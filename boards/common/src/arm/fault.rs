@@ -1,14 +1,13 @@
-//! What happens when the core cannot go on: a message through semihosting, then the end. (A panic
-//! ends the same way, through the handler of the `semihosting` crate.)
+//! What happens when the core cannot go on.
 
 #![expect(unsafe_code, reason = "exception handlers are entered by the core")]
 
 use core::arch::naked_asm;
 
 use cortex_m_rt::exception;
-use semihosting::{eprintln, process};
 
 use crate::linker;
+use crate::stop::stop;
 
 /// Entry of the exception. The stack may be what is broken, so it starts anew.
 #[unsafe(naked)]
@@ -26,20 +25,17 @@ unsafe extern "C" fn HardFault() -> ! {
 /// `frame` is where the stack was: the registers r0 to r3, r12, lr, pc and xpsr.
 extern "C" fn report(frame: *const u32) -> ! {
     if frame < linker::stack().start {
-        eprintln!(
-            "the firmware stopped: its stack of {} bytes is full",
-            crate::stack::reserved()
-        );
+        let bytes = crate::stack::reserved();
+        stop(102, format_args!("its stack of {bytes} bytes is full"))
     } else {
         // SAFETY: the core has put eight words there, within the stack.
         let (caller, place) = unsafe { (frame.add(5).read(), frame.add(6).read()) };
-        eprintln!("the firmware stopped: hard fault at {place:#010x}, called from {caller:#010x}");
+        let words = format_args!("hard fault at {place:#010x}, called from {caller:#010x}");
+        stop(102, words)
     }
-    process::exit(102)
 }
 
 #[exception]
 unsafe fn DefaultHandler(number: i16) -> ! {
-    eprintln!("the firmware stopped: unexpected exception {number}");
-    process::exit(103)
+    stop(103, format_args!("unexpected exception {number}"))
 }

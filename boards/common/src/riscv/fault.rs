@@ -1,12 +1,10 @@
-//! What happens when the core cannot go on: a message through semihosting, then the end. (A panic
-//! ends the same way, through the handler of the `semihosting` crate.)
+//! What happens when the core cannot go on.
 
 use core::arch::{asm, global_asm};
 
-use semihosting::{eprintln, process};
-
 use crate::linker;
 use crate::stack;
+use crate::stop::stop;
 
 /// Bytes below the stack that cannot be touched.
 const GUARD_BYTES: usize = 4096;
@@ -49,9 +47,8 @@ extern "C" fn report(place: usize, cause: usize, address: usize) -> ! {
     let bottom = linker::stack().start.addr();
     if (bottom - GUARD_BYTES..bottom).contains(&address) {
         let bytes = stack::reserved();
-        eprintln!("the firmware stopped: its stack of {bytes} bytes is full");
+        stop(102, format_args!("its stack of {bytes} bytes is full"))
     } else {
-        eprintln!("the firmware stopped: exception {cause} at {place:#010x}");
+        stop(102, format_args!("exception {cause} at {place:#010x}"))
     }
-    process::exit(102)
 }

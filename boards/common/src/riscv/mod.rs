@@ -28,6 +28,13 @@ pub(crate) fn prepare() {
     }
 }
 
+/// Stands still: no board with such a core runs without the emulator, which has ended by now.
+pub(crate) fn restart() -> ! {
+    loop {
+        riscv::asm::wfi();
+    }
+}
+
 /// The core's own counter; with `-icount shift=0` one instruction is one cycle.
 #[derive(Debug, Default)]
 pub struct Instructions;

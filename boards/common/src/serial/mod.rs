@@ -4,6 +4,7 @@ mod cmsdk;
 mod nrf51;
 mod ns16550;
 mod pl011;
+mod stm32;
 
 use core::convert::Infallible;
 
@@ -13,6 +14,7 @@ pub use cmsdk::Cmsdk;
 pub use nrf51::Nrf51;
 pub use ns16550::Ns16550;
 pub use pl011::Pl011;
+pub use stm32::Stm32;
 
 /// The registers of one kind of port. It interrupts when a byte comes.
 pub trait Port {

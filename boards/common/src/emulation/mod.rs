@@ -1,0 +1,47 @@
+//! What only emulated boards have: flash in a file, and messages through semihosting.
+
+mod flash;
+
+use core::convert::Infallible;
+use core::ffi::CStr;
+
+use embedded_io::{Read, Write};
+use lowbit_runtime::protocol::TickUnit;
+
+use crate::arch::Instructions;
+use crate::firmware::{self, Clock, Identity, Workspace};
+use crate::linker::Memory;
+
+pub use flash::{EmulatedFlash, Error};
+
+impl Clock for Instructions {
+    const UNIT: TickUnit = TickUnit::Instructions;
+
+    fn begin(&mut self) {
+        Instructions::begin(self);
+    }
+
+    fn count(&mut self) -> u64 {
+        Instructions::count(self)
+    }
+}
+
+/// Answers requests for ever. `flash` is the file that keeps the flash, in the emulator's working
+/// directory.
+///
+/// # Panics
+/// When called twice, or the file of the flash cannot be read.
+pub fn serve<L, const FRAME: usize, const RESULTS: usize>(
+    identity: Identity,
+    flash: &CStr,
+    link: L,
+    instructions: Instructions,
+    workspace: &'static mut Workspace<FRAME, RESULTS>,
+) -> !
+where
+    L: Read<Error = Infallible> + Write,
+{
+    let Memory { models, arena } = Memory::take().expect("is called once");
+    let flash = EmulatedFlash::open(models, flash).expect("readable flash file");
+    firmware::serve(identity, link, flash, instructions, arena, workspace)
+}
