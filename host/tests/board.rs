@@ -8,7 +8,9 @@ use std::time::Duration;
 use lowbit_host::board::transport::{InProcess, Transport, TransportError};
 use lowbit_host::board::{BoardSpec, Client, Error, Options, Registry, Settings, Verdict, verify};
 use lowbit_host::data::Dataset;
-use lowbit_runtime::protocol::{FRAME_BYTES, HelloReply, Reply, TickUnit, encode};
+use lowbit_runtime::protocol::{
+    FRAME_BYTES, HelloReply, PROTOCOL_VERSION, Reply, TickUnit, encode,
+};
 use lowbit_runtime::testing::{PIXELS, tiny_model};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -252,7 +254,7 @@ fn another_protocol_is_named_with_both_versions() {
     assert_eq!(
         error.to_string(),
         format!(
-            "the board speaks protocol 9 (runtime 9.8.7), this program protocol 1 (runtime {}): \
+            "the board speaks protocol 9 (runtime 9.8.7), this program protocol {PROTOCOL_VERSION} (runtime {}): \
              update the program",
             lowbit_runtime::VERSION
         )

@@ -88,7 +88,7 @@ fn calibrate(file: &[u8], arena: &mut [u8]) -> Option<u32> {
             images: layer.most_images(&model),
             prior: record.header().prior,
         };
-        clamped += finish_pass(&model, &layer, &moments, &weights, arena)?;
+        clamped += finish_pass(&model, &layer, &weights, arena)?;
     }
     Some(clamped)
 }

@@ -1,5 +1,7 @@
 //! Whether a calibration is to be kept.
 
+use serde::{Deserialize, Serialize};
+
 /// What the inputs of a trial run led to, with one set of parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trial<'a> {
@@ -71,7 +73,7 @@ impl Default for Guards {
 }
 
 /// The figure that a calibration was judged by, before and after.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metric {
     /// Thousandths of correct answers, not the mean margin in units of 2^-16.
     pub labelled: bool,
@@ -82,7 +84,7 @@ pub struct Metric {
 }
 
 /// Why a calibration is not kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Rejection {
     /// Too few images to tell anything.
     #[error("{found} images are too few, at least {least} are needed")]

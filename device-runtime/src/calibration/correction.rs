@@ -2,7 +2,7 @@
 
 use crate::arithmetic::Affine;
 
-use super::{Moments, Reference, rounded_quotient, rounded_shift};
+use super::{Moments, Reference, rounded_quotient, rounded_shift, square_root};
 
 /// Fraction bits of means and variances.
 const MOMENT_FRACTION: u32 = 16;
@@ -107,10 +107,7 @@ impl Target {
         let least = (trained_variance + 3) >> 2;
         let clamped_variance = variance.max(least).min(trained_variance << 2);
         // Two deviations in units of 2^-16: 2 * 2^16 * sqrt(V / 2^16) = sqrt(V * 2^18).
-        let limit = (trained_variance << 18)
-            .cast_unsigned()
-            .isqrt()
-            .cast_signed();
+        let limit = square_root((trained_variance << 18).cast_unsigned()).cast_signed();
         let clamped_mean = mean.max(trained_mean - limit).min(trained_mean + limit);
         Self {
             mean: clamped_mean,
@@ -123,7 +120,7 @@ impl Target {
     fn ratio(&self, reference: &Reference) -> i128 {
         let trained = u128::from(reference.variance.max(1)) << (2 * RATIO_FRACTION);
         let quotient = trained.checked_div(self.variance.cast_unsigned());
-        quotient.unwrap_or_default().isqrt().cast_signed()
+        square_root(quotient.unwrap_or_default()).cast_signed()
     }
 }
 

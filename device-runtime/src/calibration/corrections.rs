@@ -43,6 +43,13 @@ impl<'a> Corrections<'a> {
         Ok(Self { payload })
     }
 
+    /// The same for a payload that [`new_checked`](Self::new_checked) has accepted, or that was made
+    /// here, and that has not changed since.
+    #[must_use]
+    pub(crate) fn reopen(payload: &'a [u8]) -> Self {
+        Self { payload }
+    }
+
     /// The parameters of an operation, as in [`Layer::parameters`]; empty if it has no new ones.
     #[must_use]
     pub fn of(&self, operation: u16) -> &'a [u8] {

@@ -43,6 +43,7 @@ fn rounded_shift(value: i128, shift: u32) -> i128 {
 }
 
 /// `value / divisor`, to the nearest, ties upwards; 0 for a divisor that is not positive.
+#[inline(never)] // A division of 128 bits is much code for a small board.
 fn rounded_quotient(value: i128, divisor: i128) -> i128 {
     if divisor <= 0 {
         return 0;
@@ -53,9 +54,24 @@ fn rounded_quotient(value: i128, divisor: i128) -> i128 {
         .unwrap_or_default()
 }
 
+/// The largest number whose square is not above `value`. Small code counts here, not speed.
+fn square_root(value: u128) -> u128 {
+    let (mut rest, mut root) = (value, 0u128);
+    for place in (0..u128::BITS / 2).rev() {
+        // The square of the root so far has been taken off the rest.
+        let step = (root.wrapping_shl(1) | 1u128.wrapping_shl(place)).wrapping_shl(place);
+        if step <= rest {
+            rest = rest.wrapping_sub(step);
+            root |= 1u128.wrapping_shl(place);
+        }
+    }
+    root
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn ties_round_up_on_both_sides_of_zero() {
@@ -69,5 +85,13 @@ mod tests {
         );
         assert_eq!(rounded_shift(-7, 0), -7);
         assert_eq!(rounded_quotient(5, 0), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn square_roots_are_those_of_the_standard_library(value: u128, shift in 0u32..128) {
+            let value = value >> shift;
+            prop_assert_eq!(square_root(value), value.isqrt());
+        }
     }
 }

@@ -58,6 +58,22 @@ impl Moments {
         self.squares = self.squares.wrapping_add(square);
     }
 
+    /// Both numbers, little-endian, the sum first.
+    #[must_use]
+    pub fn to_le_bytes(&self) -> [u8; Self::BYTES] {
+        bytemuck::must_cast([self.sum.to_le_bytes(), self.squares.to_le_bytes()])
+    }
+
+    /// Reads what [`to_le_bytes`](Self::to_le_bytes) gave.
+    #[must_use]
+    pub fn from_le_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        let [sum, squares] = bytemuck::must_cast::<_, [[u8; 8]; 2]>(bytes);
+        Self {
+            sum: i64::from_le_bytes(sum),
+            squares: u64::from_le_bytes(squares),
+        }
+    }
+
     /// Takes in what `other` has taken in.
     pub fn merge(&mut self, other: &Self) {
         self.sum = self.sum.wrapping_add(other.sum);

@@ -3,19 +3,22 @@
 use crate::format::{Kind, Model};
 use crate::kernels::Affines;
 
+use super::record::{ERASED, LAYER_HEADER_BYTES};
 use super::{Layer, Moments, PARAMETER_BYTES, PlanLayer, Weights, correct};
 
-/// Writes the layer of a payload with the parameters of `layer` that `moments`, one per channel,
-/// lead to; what the factory gave it is read from `model`. Returns the number of
-/// channels that were not followed all the way; `None` if `into` has no room or `layer` is not one
-/// of `model`.
+/// Turns the moments of `layer`, one per channel from the first byte of `memory` on, into the layer
+/// of a payload with the parameters that they lead to, in the same place, so that a board needs no
+/// memory for both; what the factory gave the layer is read from `model`. `memory` has
+/// [`PlanLayer::memory_bytes`], of which [`PlanLayer::payload_bytes`] are the layer afterwards.
+///
+/// Returns the number of channels that were not followed all the way; `None` if `memory` is too
+/// small or `layer` is not one of `model`.
 #[must_use]
 pub fn finish_pass(
     model: &Model<'_>,
     layer: &PlanLayer<'_>,
-    moments: &[Moments],
     weights: &Weights,
-    into: &mut [u8],
+    memory: &mut [u8],
 ) -> Option<u32> {
     let operation = model.operations().nth(layer.operation.into())?;
     let Kind::Conv2d { requantize, .. } = operation.kind else {
@@ -27,17 +30,21 @@ pub fn finish_pass(
         shifts: model.blob(requantize.shifts),
         corrections: &[],
     };
-    let (head, parameters) = into
-        .get_mut(..layer.payload_bytes())?
-        .split_first_chunk_mut()?;
-    *head = Layer::head(layer.operation, layer.channels);
-    let (places, _) = parameters.as_chunks_mut::<PARAMETER_BYTES>();
+    let memory = memory.get_mut(..layer.memory_bytes())?;
     let mut clamped = 0;
-    for (channel, (place, moments)) in places.iter_mut().zip(moments).enumerate() {
+    let mut end = LAYER_HEADER_BYTES;
+    for channel in 0..usize::from(layer.channels) {
+        let sums = memory.get(channel * Moments::BYTES..)?.first_chunk()?;
+        let moments = bytemuck::must_cast::<[u8; Moments::BYTES], Moments>(*sums);
         let reference = layer.reference(channel)?;
-        let found = correct(&factory.get(channel), &reference, moments, weights);
+        let found = correct(&factory.get(channel), &reference, &moments, weights);
+        // Ends no later than the sums of this channel did.
+        let place: &mut [u8; PARAMETER_BYTES] = memory.get_mut(end..)?.first_chunk_mut()?;
         *place = Layer::channel(found.affine.multiplier, found.affine.bias);
+        end += PARAMETER_BYTES;
         clamped += u32::from(found.clamped);
     }
+    *memory.first_chunk_mut()? = Layer::head(layer.operation, layer.channels);
+    memory.get_mut(end..layer.payload_bytes())?.fill(ERASED);
     Some(clamped)
 }

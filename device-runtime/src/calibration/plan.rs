@@ -1,12 +1,14 @@
 //! The layers of a model that can be calibrated, and what is known about their accumulators.
 
-use crate::format::{CHECKSUM, Model, PLAN_ENTRY_BYTES, STATISTICS_BYTES};
+use serde::{Deserialize, Serialize};
+
+use crate::format::{CHECKSUM, Kind, Model, Operation, PLAN_ENTRY_BYTES, STATISTICS_BYTES};
 
 use super::record::layer_bytes;
 use super::{Moments, Reference};
 
 /// Which layers are calibrated, each in a pass of its own, with those before it corrected already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Passes {
     /// The few layers that were found to bring most.
     Fast,
@@ -63,6 +65,18 @@ impl<'a> Plan<'a> {
         digest.finalize()
     }
 
+    /// The number of convolutions of `model`, if `passes` would calibrate them all but the model
+    /// only holds statistics of the fast plan's.
+    #[must_use]
+    pub fn lacks(&self, model: &Model<'_>, passes: Passes) -> Option<usize> {
+        let is_convolution =
+            |operation: &Operation<'_>| matches!(operation.kind, Kind::Conv2d { .. });
+        let convolutions = model.operations().filter(is_convolution).count();
+        let only_fast = self.layers().all(|layer| layer.fast);
+        let lacks = passes == Passes::Exact && only_fast && self.layer_count() < convolutions;
+        lacks.then_some(convolutions)
+    }
+
     /// Number of layers, at least 1.
     #[must_use]
     pub fn layer_count(&self) -> usize {
@@ -102,11 +116,11 @@ impl<'a> Plan<'a> {
         layers.map(|layer| layer.payload_bytes()).sum()
     }
 
-    /// Most channels of a layer of `passes`: that many [`Moments`] are needed.
+    /// Bytes of memory that one pass needs at most.
     #[must_use]
-    pub fn most_channels(&self, passes: Passes) -> u16 {
-        let channels = self.passes(passes).map(|layer| layer.channels);
-        channels.max().unwrap_or_default()
+    pub fn memory_bytes(&self, passes: Passes) -> usize {
+        let bytes = self.passes(passes).map(|layer| layer.memory_bytes());
+        bytes.max().unwrap_or_default()
     }
 }
 
@@ -115,6 +129,13 @@ impl PlanLayer<'_> {
     #[must_use]
     pub fn payload_bytes(&self) -> usize {
         layer_bytes(self.channels)
+    }
+
+    /// Bytes of memory for the sums of this layer, and for its new parameters in their place.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let sums = usize::from(self.channels) * Moments::BYTES;
+        sums.max(self.payload_bytes())
     }
 
     /// Accumulators per channel for one image of `model`.

@@ -8,10 +8,12 @@
 //!            0  2  operation, u16
 //!            2  2  channels, u16
 //!            4     channels x { multiplier i32, bias i64 }
+//!                  ones up to a multiple of 32 bytes
 //! ```
 //! Numbers are little-endian. Payload is written first, then the header, then the commit word, so
 //! that a power failure leaves either no record or the whole one. Each of the words has a write
-//! unit of its own, as flash can be written only once between two erasures.
+//! unit of its own, as flash can be written only once between two erasures; so has every layer,
+//! which a board writes as soon as its pass is over.
 
 use crate::format::CHECKSUM;
 
@@ -30,9 +32,9 @@ pub const PAYLOAD_OFFSET: usize = REVOKE_OFFSET + WRITE_UNIT;
 pub const PARAMETER_BYTES: usize = 12;
 
 const MAGIC: [u8; 4] = *b"LBC1";
-const FORMAT: u16 = 1;
-const LAYER_HEADER_BYTES: usize = 4;
-const ERASED: u8 = 0xff;
+const FORMAT: u16 = 2;
+pub(super) const LAYER_HEADER_BYTES: usize = 4;
+pub(super) const ERASED: u8 = 0xff;
 
 /// What a record says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -352,7 +354,8 @@ impl<'a> Payload<'a> {
 
 /// Bytes of a layer of a payload.
 pub(super) fn layer_bytes(channels: u16) -> usize {
-    LAYER_HEADER_BYTES + usize::from(channels) * PARAMETER_BYTES
+    let content = LAYER_HEADER_BYTES + usize::from(channels) * PARAMETER_BYTES;
+    content.next_multiple_of(WRITE_UNIT)
 }
 
 /// New parameters of one operation.
@@ -368,10 +371,10 @@ impl<'a> Iterator for Payload<'a> {
     type Item = Layer<'a>;
 
     fn next(&mut self) -> Option<Layer<'a>> {
-        let (&head, rest) = self.rest.split_first_chunk::<LAYER_HEADER_BYTES>()?;
-        let (operation, channels) = halves(head);
-        let (parameters, rest) =
-            rest.split_at_checked(usize::from(channels).wrapping_mul(PARAMETER_BYTES))?;
+        let (operation, channels) = halves(*self.rest.first_chunk()?);
+        let (layer, rest) = self.rest.split_at_checked(layer_bytes(channels))?;
+        let parameters = usize::from(channels) * PARAMETER_BYTES;
+        let parameters = layer.get(LAYER_HEADER_BYTES..)?.get(..parameters)?;
         self.rest = rest;
         Some(Layer {
             operation,
@@ -400,13 +403,12 @@ impl Layer<'_> {
 
     /// The head of a layer in a payload.
     #[must_use]
-    pub fn head(operation: u16, channels: u16) -> [u8; LAYER_HEADER_BYTES] {
+    pub(super) fn head(operation: u16, channels: u16) -> [u8; LAYER_HEADER_BYTES] {
         pair(operation, channels)
     }
 
     /// The parameters of a channel in a payload.
-    #[must_use]
-    pub fn channel(multiplier: i32, bias: i64) -> [u8; PARAMETER_BYTES] {
+    pub(super) fn channel(multiplier: i32, bias: i64) -> [u8; PARAMETER_BYTES] {
         let mut bytes = [0; PARAMETER_BYTES];
         let (first, second) = (multiplier.to_le_bytes(), bias.to_le_bytes());
         let content = first.iter().chain(&second);
@@ -436,6 +438,7 @@ mod tests {
             for channel in 0..i32::from(channels) {
                 payload.extend(Layer::channel(-channel - 1, i64::from(channel) << 40));
             }
+            payload.resize(payload.len().next_multiple_of(WRITE_UNIT), ERASED);
         }
         payload
     }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{CalibrationReply, CalibrationRequest};
+
 /// What the host asks for.
 ///
 /// `data` holds at most [`HelloReply::chunk_bytes`] bytes.
@@ -67,6 +69,8 @@ pub enum Request<'a> {
         /// First operation.
         first: u16,
     },
+    /// About calibrations.
+    Calibration(CalibrationRequest),
 }
 
 /// What the board answers.
@@ -116,6 +120,9 @@ pub enum Reply<'a> {
         /// The numbers.
         ticks: &'a [u8],
     },
+    /// To [`Request::Calibration`].
+    #[serde(borrow)]
+    Calibration(CalibrationReply<'a>),
 }
 
 /// What a board is and can do.
@@ -173,6 +180,8 @@ pub struct ModelInfo {
     pub classes: u16,
     /// Number of operations.
     pub operations: u16,
+    /// Generation of the calibration record in use; `None` for the factory's parameters.
+    pub record: Option<u32>,
 }
 
 /// Memory used since the board started.
@@ -281,6 +290,82 @@ pub enum Refusal<'a> {
         /// Most numbers.
         capacity: u16,
     },
+    /// The firmware has no code to calibrate.
+    #[error("the firmware of this board cannot calibrate, as its flash is too small")]
+    CannotCalibrate,
+    /// The model cannot be calibrated.
+    #[error("the model holds no statistics to calibrate by")]
+    NoStatistics,
+    /// The model can only be calibrated by the fast plan.
+    #[error(
+        "the model holds statistics of {held} of its {convolutions} convolutions only, those of the \
+         fast plan"
+    )]
+    FastOnly {
+        /// Layers that it has statistics of.
+        held: u16,
+        /// Convolutions.
+        convolutions: u16,
+    },
+    /// There is no memory for the sums.
+    #[error(
+        "a calibration needs {needed} bytes of memory beside the model's arena, the board has \
+         {available}"
+    )]
+    CalibrationMemory {
+        /// Bytes that it needs.
+        needed: u32,
+        /// Bytes that there are.
+        available: u32,
+    },
+    /// There is no flash for the records.
+    #[error(
+        "two calibration records need {needed} bytes of flash behind the model, there are \
+         {available}"
+    )]
+    RecordRoom {
+        /// Bytes that two records need.
+        needed: u32,
+        /// Bytes that there are.
+        available: u32,
+    },
+    /// A part of a calibration without a beginning, as after a restart of the board.
+    #[error("no calibration has begun")]
+    NotCalibrating,
+    /// The new parameters are asked for before there are all.
+    #[error("{left} passes of the calibration are left")]
+    PassesLeft {
+        /// Their number.
+        left: u16,
+    },
+    /// A pass is asked for after the last.
+    #[error("the last pass of the calibration is over")]
+    NoPassLeft,
+    /// The sums hold no more inputs.
+    #[error("the sums of operation {operation} hold {most} inputs at most")]
+    SumsFull {
+        /// Number of the operation.
+        operation: u16,
+        /// Most inputs.
+        most: u32,
+    },
+    /// A pass without inputs.
+    #[error("no input has come in this pass")]
+    NoInput,
+    /// Before and after were not tried on as many inputs.
+    #[error("{before} inputs were tried before and {after} after the calibration")]
+    Trials {
+        /// With the parameters in use.
+        before: u32,
+        /// With the new ones.
+        after: u32,
+    },
+    /// There is no record in use.
+    #[error("no calibration is in use")]
+    NoRecord,
+    /// The generations are used up.
+    #[error("there have been too many calibrations: reset them first")]
+    Generations,
 }
 
 /// What a flash driver was doing.

@@ -36,14 +36,17 @@
 //! | [`Info`](Request::Info) | [`Info`](Reply::Info) | memory used so far |
 //! | [`Measure`](Request::Measure) | [`Ran`](Reply::Ran) | one inference, timed in parts |
 //! | [`LayerTicks`](Request::LayerTicks) | [`LayerTicks`](Reply::LayerTicks) | those times |
+//! | [`Calibration`](Request::Calibration) | [`Calibration`](Reply::Calibration) | see [`CalibrationRequest`] |
 //!
 //! Every request may be answered by [`Reply::Refused`] instead.
 
+mod calibration;
 mod frame;
 mod message;
 #[cfg(test)]
 mod tests;
 
+pub use calibration::{CalibrationReply, CalibrationRequest, Judgement, Pass, Progress, Tally};
 pub use frame::{
     EncodeError, FRAME_BYTES, Frame, FrameError, FrameReader, MIN_FRAME_BYTES, chunk_bytes, encode,
 };
@@ -53,4 +56,4 @@ pub use message::{
 };
 
 /// Version of the messages. The two sides must have the same.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;

@@ -2,6 +2,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::calibration::{Metric, Passes, Rejection};
 
 /// All frames and faults in `bytes`, as sequence numbers and messages.
 fn receive(bytes: &[u8], buffer: usize) -> Vec<Result<(u16, Vec<u8>), FrameError>> {
@@ -57,6 +58,35 @@ fn requests<'a>(data: &'a [u8], number: u32, flag: bool) -> [Request<'a>; 12] {
     ]
 }
 
+fn calibration_requests(number: u32, flag: bool) -> [CalibrationRequest; 10] {
+    let small = number as u16;
+    [
+        CalibrationRequest::Begin {
+            passes: if flag { Passes::Fast } else { Passes::Exact },
+            prior: number,
+        },
+        CalibrationRequest::Collect,
+        CalibrationRequest::Sums { first: small },
+        CalibrationRequest::FinishPass,
+        CalibrationRequest::Trial {
+            tally: if flag { Tally::Seen } else { Tally::After },
+            label: flag.then_some(small),
+        },
+        CalibrationRequest::GoldenTrial,
+        CalibrationRequest::Judge {
+            labels: flag,
+            force: !flag,
+            commit: flag,
+        },
+        CalibrationRequest::RecordPlace {
+            place: number as u8,
+            offset: number,
+        },
+        CalibrationRequest::Rollback,
+        CalibrationRequest::Reset,
+    ]
+}
+
 fn replies<'a>(data: &'a [u8], text: &'a str, number: u32) -> [Reply<'a>; 10] {
     let small = number as u16;
     let model = ModelInfo {
@@ -67,6 +97,7 @@ fn replies<'a>(data: &'a [u8], text: &'a str, number: u32) -> [Reply<'a>; 10] {
         pixel_bytes: number,
         classes: small,
         operations: small,
+        record: Some(number),
     };
     let hello = HelloReply {
         protocol: small,
@@ -105,6 +136,58 @@ fn replies<'a>(data: &'a [u8], text: &'a str, number: u32) -> [Reply<'a>; 10] {
     ]
 }
 
+fn calibration_replies(data: &[u8], number: u32) -> [CalibrationReply<'_>; 7] {
+    let small = number as u16;
+    [
+        CalibrationReply::Progress(Progress {
+            passes: small,
+            pass: Some(Pass {
+                index: small,
+                operation: small,
+                channels: small,
+                most_images: number,
+            }),
+            memory_bytes: number,
+            golden_images: small,
+        }),
+        CalibrationReply::Collected {
+            images: number,
+            ticks: u64::from(number) << 32,
+        },
+        CalibrationReply::Sums { sums: data },
+        CalibrationReply::Judged(Judgement {
+            verdict: Err(Rejection::Images {
+                found: number,
+                least: number,
+            }),
+            images: number,
+            layers: small,
+            channels: number,
+            clamped: number,
+            generation: Some(number),
+        }),
+        CalibrationReply::Judged(Judgement {
+            verdict: Ok(Metric {
+                labelled: true,
+                before: number,
+                after: number,
+            }),
+            images: number,
+            layers: small,
+            channels: number,
+            clamped: number,
+            generation: None,
+        }),
+        CalibrationReply::RecordPlace {
+            places: number as u8,
+            data,
+        },
+        CalibrationReply::InUse {
+            record: Some(number),
+        },
+    ]
+}
+
 proptest! {
     #[test]
     fn messages_survive_the_way(
@@ -114,7 +197,8 @@ proptest! {
         text in "[ -~]{0,40}",
         data in vec(any::<u8>(), 0..=chunk_bytes(FRAME_BYTES)),
     ) {
-        for request in requests(&data, number, flag) {
+        let about_calibration = calibration_requests(number, flag).map(Request::Calibration);
+        for request in requests(&data, number, flag).into_iter().chain(about_calibration) {
             let received = receive(&send(sequence, &request), FRAME_BYTES);
             let [Ok((number, message))] = received.as_slice() else {
                 panic!("{received:?}");
@@ -122,7 +206,8 @@ proptest! {
             prop_assert_eq!(*number, sequence);
             prop_assert_eq!(postcard::from_bytes::<Request>(message), Ok(request));
         }
-        for reply in replies(&data, &text, number) {
+        let about_calibration = calibration_replies(&data, number).map(Reply::Calibration);
+        for reply in replies(&data, &text, number).into_iter().chain(about_calibration) {
             let received = receive(&send(sequence, &reply), FRAME_BYTES);
             let [Ok((number, message))] = received.as_slice() else {
                 panic!("{received:?}");

@@ -3,17 +3,21 @@
 use core::fmt::{Display, Write};
 use core::ops::Range;
 
+use crate::calibration::Corrections;
 use crate::engine::{self, Engine};
 use crate::format::{self, Model};
 use crate::protocol::{
     HelloReply, InfoReply, ModelInfo, PROTOCOL_VERSION, Refusal, Reply, Request,
 };
 
+use super::calibrate::{CALIBRATES, CalibrationOutcome};
 use super::observer::{LayerPart, Wanted, Watch};
+use super::records::{ActiveRecord, Records};
+use super::session::{Parameters, Session, parameters};
 use super::slots::Slots;
 use super::{Description, ModelFlash, Platform};
 
-const WORD: usize = 4;
+pub(super) const WORD: usize = 4;
 
 /// Why a model cannot be used.
 enum Unusable {
@@ -23,10 +27,14 @@ enum Unusable {
 
 /// What requests need to know about the model in use.
 #[derive(Debug, Clone, Copy)]
-struct Facts {
-    info: ModelInfo,
+pub(super) struct Facts {
+    pub(super) info: ModelInfo,
     /// Where pixels go, first byte in the arena.
-    pixels: u32,
+    pub(super) pixels: u32,
+    /// Where its calibration records lie, if it can be calibrated.
+    pub(super) records: Option<Records>,
+    /// The one in use.
+    pub(super) record: Option<ActiveRecord>,
 }
 
 impl Facts {
@@ -50,15 +58,36 @@ impl Facts {
             pixel_bytes: model.pixel_bytes() as u32,
             classes: header.classes,
             operations: header.operations,
+            record: None,
         };
         let pixels = header.pixels;
-        Ok(Self { info, pixels })
+        Ok(Self {
+            info,
+            pixels,
+            records: None,
+            record: None,
+        })
+    }
+
+    /// Finds the newest calibration record of the model in use.
+    pub(super) fn find_record<F: ModelFlash>(&mut self, slots: &Slots<F>) {
+        if !CALIBRATES {
+            return;
+        }
+        let Ok(model) = Model::reopen(slots.active_bytes()) else {
+            return;
+        };
+        self.records = Records::of(&model, &slots.behind_active(), F::ERASE_SIZE);
+        self.record = self
+            .records
+            .and_then(|records| records.newest(slots.memory(), &model));
+        self.info.record = self.record.map(|record| record.generation);
     }
 }
 
 /// What an inference tells about every operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PerOperation {
+pub(super) enum PerOperation {
     Nothing,
     Digest,
     Ticks,
@@ -66,9 +95,9 @@ enum PerOperation {
 
 /// What the last inference left.
 #[derive(Debug, Clone)]
-struct Results {
+pub(super) struct Results {
     /// The logits in the arena.
-    logits: Range<usize>,
+    pub(super) logits: Range<usize>,
     /// What the numbers are that it left.
     kind: PerOperation,
     /// Bytes of them.
@@ -79,15 +108,17 @@ struct Results {
 #[derive(Debug)]
 pub(super) struct Commands<'a, F, P> {
     description: Description<'a>,
-    platform: P,
-    slots: Slots<F>,
-    facts: Option<Facts>,
-    arena: &'a mut [u8],
-    results_memory: &'a mut [u8],
-    chunk: usize,
+    pub(super) platform: P,
+    pub(super) slots: Slots<F>,
+    pub(super) facts: Option<Facts>,
+    /// The calibration that has begun.
+    pub(super) session: Option<Session>,
+    pub(super) arena: &'a mut [u8],
+    pub(super) results_memory: &'a mut [u8],
+    pub(super) chunk: usize,
     /// Bytes of pixels that have come.
-    received: u32,
-    results: Option<Results>,
+    pub(super) received: u32,
+    pub(super) results: Option<Results>,
     reason: heapless::String<160>,
 }
 
@@ -105,6 +136,7 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
         let facts = slots.active().and_then(|active| {
             let mut facts = Facts::read(slots.active_bytes(), arena.len()).ok()?;
             facts.info.generation = active.generation;
+            facts.find_record(&slots);
             Some(facts)
         });
         Self {
@@ -112,6 +144,7 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
             platform,
             slots,
             facts,
+            session: None,
             arena,
             results_memory,
             chunk,
@@ -145,6 +178,9 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
                 data: self.results_memory.get(..part.copied).unwrap_or_default(),
             },
             Ok(Outcome::Info(info)) => Reply::Info(info),
+            Ok(Outcome::Calibration(outcome)) => {
+                Reply::Calibration(self.calibration_reply(outcome))
+            }
             Err(Refusal::Model { .. }) => Reply::Refused(Refusal::Model {
                 reason: &self.reason,
             }),
@@ -161,9 +197,9 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
             }
             Request::FlashCommit => self.flash_commit(),
             Request::Input { offset, data } => self.input(offset, data),
-            Request::Run { digests: false } => self.run(PerOperation::Nothing),
-            Request::Run { digests: true } => self.run(PerOperation::Digest),
-            Request::Measure => self.run(PerOperation::Ticks),
+            Request::Run { digests: false } => self.run(PerOperation::Nothing, Parameters::InUse),
+            Request::Run { digests: true } => self.run(PerOperation::Digest, Parameters::InUse),
+            Request::Measure => self.run(PerOperation::Ticks, Parameters::InUse),
             Request::Logits { first } => self.logits(first),
             Request::LayerDigests { first } => {
                 self.has_results(PerOperation::Digest, first)?;
@@ -175,6 +211,7 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
             }
             Request::LayerRead { layer, offset } => self.layer_read(layer, offset),
             Request::Info => Ok(self.info()),
+            Request::Calibration(request) => self.calibrate(request),
         }
     }
 
@@ -207,18 +244,25 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
         if self.slots.active().is_none() {
             self.facts = None;
         }
+        self.session = None;
         self.forget_inference();
         begun.map(|()| Outcome::Done)
     }
 
     fn flash_commit(&mut self) -> Result<Outcome, Refusal<'static>> {
-        let written = self.slots.written()?;
+        let mut written = self.slots.written()?;
         let mut facts = match Facts::read(written.bytes(), self.arena.len()) {
             Ok(facts) => facts,
             Err(unusable) => return Err(self.refuse_model(unusable)),
         };
+        if CALIBRATES {
+            // What lies behind it are traces of models before.
+            written.clear_records()?;
+        }
         facts.info.generation = written.activate()?.generation;
+        facts.find_record(&self.slots);
         self.facts = Some(facts);
+        self.session = None;
         self.forget_inference();
         Ok(Outcome::Committed(facts.info))
     }
@@ -240,7 +284,12 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
         Ok(Outcome::Done)
     }
 
-    fn run(&mut self, kind: PerOperation) -> Result<Outcome, Refusal<'static>> {
+    /// One inference with one of the sets of parameters.
+    pub(super) fn run(
+        &mut self,
+        kind: PerOperation,
+        which: Parameters,
+    ) -> Result<Outcome, Refusal<'static>> {
         let facts = self.take_input()?;
         let needed = match kind {
             PerOperation::Nothing => 0,
@@ -266,7 +315,13 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
             platform: &mut self.platform,
             ticks: 0,
         };
-        match infer(self.slots.active_bytes(), self.arena, &mut watch) {
+        let corrections = parameters(&self.slots, &facts, self.session.as_ref(), which);
+        match infer(
+            self.slots.active_bytes(),
+            corrections,
+            self.arena,
+            &mut watch,
+        ) {
             Ok(Inference { ticks, logits }) => {
                 self.results = Some(Results {
                     logits,
@@ -295,7 +350,7 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
     fn layer_read(&mut self, layer: u16, offset: u32) -> Result<Outcome, Refusal<'static>> {
         let operations = self.facts.ok_or(Refusal::NoModel)?.info.operations;
         in_range(layer, operations.into())?;
-        self.take_input()?;
+        let facts = self.take_input()?;
         let room = self.chunk.min(self.results_memory.len()) / WORD * WORD;
         let mut watch = Watch {
             wanted: Wanted::Layer {
@@ -307,7 +362,13 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
             platform: &mut self.platform,
             ticks: 0,
         };
-        let inferred = infer(self.slots.active_bytes(), self.arena, &mut watch);
+        let corrections = parameters(&self.slots, &facts, None, Parameters::InUse);
+        let inferred = infer(
+            self.slots.active_bytes(),
+            corrections,
+            self.arena,
+            &mut watch,
+        );
         let Wanted::Layer { found, .. } = watch.wanted else {
             return Err(Refusal::NoResult);
         };
@@ -318,7 +379,7 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
     }
 
     /// Uses up the pixels, if all have come.
-    fn take_input(&mut self) -> Result<Facts, Refusal<'static>> {
+    pub(super) fn take_input(&mut self) -> Result<Facts, Refusal<'static>> {
         let facts = self.facts.ok_or(Refusal::NoModel)?;
         let expected = facts.info.pixel_bytes;
         let received = self.received;
@@ -329,7 +390,7 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
         Ok(facts)
     }
 
-    fn forget_inference(&mut self) {
+    pub(super) fn forget_inference(&mut self) {
         self.received = 0;
         self.results = None;
     }
@@ -376,7 +437,7 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
 }
 
 /// What a request led to; the bytes of the reply are still where they were made.
-enum Outcome {
+pub(super) enum Outcome {
     Done,
     Hello,
     Committed(ModelInfo),
@@ -386,6 +447,7 @@ enum Outcome {
     Ticks { first: u16 },
     Layer(LayerPart),
     Info(InfoReply),
+    Calibration(CalibrationOutcome),
 }
 
 /// What an inference led to.
@@ -396,15 +458,17 @@ struct Inference {
     logits: Range<usize>,
 }
 
-/// Runs the model in `bytes`, which has been checked when it became the one in use, on the pixels
-/// in `arena`.
+/// Runs the model in `bytes`, which has been checked when it became the one in use, with
+/// `corrections` on the pixels in `arena`.
 fn infer<P: Platform>(
     bytes: &[u8],
+    corrections: Corrections<'_>,
     arena: &mut [u8],
     watch: &mut Watch<'_, P>,
 ) -> Result<Inference, Unusable> {
     let model = Model::reopen(bytes).map_err(Unusable::Format)?;
-    let mut engine = Engine::new(model, arena).map_err(Unusable::Engine)?;
+    let engine = Engine::new(model, arena).map_err(Unusable::Engine)?;
+    let mut engine = engine.with_corrections(corrections);
     let start = watch.begin();
     engine.run(watch);
     let ticks = watch.platform.ticks() - start - watch.ticks;
@@ -449,7 +513,7 @@ pub(super) fn next_part(
     Ok(end)
 }
 
-fn in_range(index: u16, count: usize) -> Result<(), Refusal<'static>> {
+pub(super) fn in_range(index: u16, count: usize) -> Result<(), Refusal<'static>> {
     if usize::from(index) < count {
         return Ok(());
     }

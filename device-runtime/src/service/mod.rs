@@ -12,10 +12,18 @@
 //! A new model goes into the slot that is not in use. Writing its header is the moment at which it
 //! replaces the old one: whenever the power fails, the board starts with the old model or with the
 //! new one. A board with a single slot has no model while it receives a new one.
+//!
+//! What is left of a slot holds calibration records (see [`calibration`](crate::calibration)) of its
+//! model. While a board calibrates, the sums of a pass lie in the arena behind what the model uses,
+//! and new parameters are written to the flash layer by layer, to be read in place as those of the
+//! model are.
 
+mod calibrate;
 mod commands;
 mod flash;
 mod observer;
+mod records;
+mod session;
 mod slots;
 #[cfg(test)]
 mod tests;

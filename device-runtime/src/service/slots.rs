@@ -1,9 +1,12 @@
 //! The slots that models live in.
 
-use crate::format::CHECKSUM;
+use core::ops::Range;
+
+use crate::format::{CHECKSUM, Model};
 use crate::protocol::Refusal;
 
 use super::flash::{self, ModelFlash};
+use super::records::Records;
 
 /// Bytes of a slot before its model.
 pub const SLOT_HEADER_BYTES: usize = 64;
@@ -110,6 +113,29 @@ impl<F: ModelFlash> Slots<F> {
     pub(super) fn active_bytes(&self) -> &[u8] {
         let content = |active: Active| self.content(active.slot, active.length);
         self.active.map(content).unwrap_or_default()
+    }
+
+    /// What nothing has been written to behind a model in `slot`: whole blocks of the flash.
+    fn behind(&self, slot: u8, length: u32) -> Range<usize> {
+        let start = self.start(slot);
+        let end = start + SLOT_HEADER_BYTES + length as usize;
+        end.next_multiple_of(F::ERASE_SIZE)..start + self.slot_bytes()
+    }
+
+    /// The whole blocks behind the model in use, nothing without one.
+    pub(super) fn behind_active(&self) -> Range<usize> {
+        let behind = |active: Active| self.behind(active.slot, active.length);
+        self.active.map(behind).unwrap_or_default()
+    }
+
+    /// All bytes of the flash.
+    pub(super) fn memory(&self) -> &[u8] {
+        self.flash.memory()
+    }
+
+    /// For what lies behind the model in use.
+    pub(super) fn flash_mut(&mut self) -> &mut F {
+        &mut self.flash
     }
 
     /// Erases room for a model.
@@ -224,6 +250,16 @@ pub(super) struct Written<'s, F> {
 impl<F: ModelFlash> Written<'_, F> {
     pub(super) fn bytes(&self) -> &[u8] {
         self.slots.content(self.writing.slot, self.writing.length)
+    }
+
+    /// Erases the places of its calibration records.
+    pub(super) fn clear_records(&mut self) -> Result<(), Refusal<'static>> {
+        let room = self.slots.behind(self.writing.slot, self.writing.length);
+        let model = Model::reopen(self.bytes()).ok();
+        match model.and_then(|model| Records::of(&model, &room, F::ERASE_SIZE)) {
+            Some(records) => records.reset(&mut self.slots.flash, None),
+            None => Ok(()),
+        }
     }
 
     /// Makes it the model in use.

@@ -64,18 +64,13 @@ impl IntegerNetwork<'_> {
     /// If the model lacks the statistics.
     pub fn plan(&self, passes: Passes) -> Result<Plan<'_>, Error> {
         let plan = Plan::of(self.model()).ok_or(Error::NoPlan)?;
-        let convolutions = crate::summary::convolutions(self.model());
-        let fast = plan.passes(Passes::Fast).count();
-        if passes == Passes::Exact
-            && fast == plan.layer_count()
-            && plan.layer_count() < convolutions
-        {
-            return Err(Error::FastOnly {
+        match plan.lacks(self.model(), passes) {
+            Some(convolutions) => Err(Error::FastOnly {
                 held: plan.layer_count(),
                 convolutions,
-            });
+            }),
+            None => Ok(plan),
         }
-        Ok(plan)
     }
 }
 
@@ -118,11 +113,13 @@ impl Calibration {
         weights: &Weights,
         calibrated: &mut Calibrated<'_, '_>,
     ) -> Result<(), Error> {
-        let from = self.payload.len();
-        self.payload.resize(from + layer.payload_bytes(), 0);
-        let into = &mut self.payload[from..];
-        let clamped = finish_pass(network.model(), layer, moments, weights, into);
-        calibrated.apply(into)?;
+        let mut memory = vec![0; layer.memory_bytes()];
+        let sums: &[u8] = bytemuck::cast_slice(moments);
+        memory[..sums.len()].copy_from_slice(sums);
+        let clamped = finish_pass(network.model(), layer, weights, &mut memory);
+        let parameters = &memory[..layer.payload_bytes()];
+        calibrated.apply(parameters)?;
+        self.payload.extend_from_slice(parameters);
         self.layers += 1;
         self.channels += u32::from(layer.channels);
         self.clamped += clamped.unwrap_or_default();

@@ -40,13 +40,6 @@ pub fn layers(model: &Model<'_>) -> Vec<Layer> {
         .collect()
 }
 
-/// Convolutions that are operations of their own.
-#[must_use]
-pub(crate) fn convolutions(model: &Model<'_>) -> usize {
-    let is_convolution = |operation: &Operation<'_>| matches!(operation.kind, Kind::Conv2d { .. });
-    model.operations().filter(is_convolution).count()
-}
-
 fn layer(operation: &Operation<'_>) -> Layer {
     let output = &operation.output;
     let mut layer = Layer {

@@ -5,12 +5,15 @@ use std::convert::Infallible;
 use super::memory_flash::MemoryFlash;
 use crate::format::CHECKSUM;
 use crate::protocol::{
-    FRAME_BYTES, FrameReader, MIN_FRAME_BYTES, Reply, Request, TickUnit, chunk_bytes, encode,
+    FRAME_BYTES, FrameReader, MIN_FRAME_BYTES, ModelInfo, Reply, Request, TickUnit, chunk_bytes,
+    encode,
 };
 use crate::service::{Board, Buffers, Description, Platform, run};
 
 /// Bytes of data per message with the board's buffers.
 pub(super) const CHUNK: usize = chunk_bytes(MIN_FRAME_BYTES);
+/// Bytes of the board's arena.
+pub(super) const ARENA_BYTES: usize = 112;
 
 struct Line<'a> {
     requests: &'a [u8],
@@ -53,7 +56,7 @@ impl Platform for Clock {
 }
 
 #[repr(align(8))]
-struct Arena([u8; 64]);
+struct Arena([u8; ARENA_BYTES]);
 
 /// Starts a board with `slots` slots, sends it `line` and returns what it sends.
 pub(super) fn exchange(flash: &mut MemoryFlash, slots: u8, line: &[u8]) -> Vec<u8> {
@@ -72,7 +75,7 @@ pub(super) fn exchange(flash: &mut MemoryFlash, slots: u8, line: &[u8]) -> Vec<u
         },
         flash,
         platform: Clock(0),
-        arena: &mut Arena([0xaa; 64]).0,
+        arena: &mut Arena([0xaa; ARENA_BYTES]).0,
         results: &mut [0; 64],
         buffers: &mut Buffers::<MIN_FRAME_BYTES>::new(),
     };
@@ -134,6 +137,11 @@ pub(super) fn flash_requests(model: &[u8]) -> Vec<Request<'_>> {
 
 /// The generation of the model that a freshly started board uses.
 pub(super) fn generation(flash: &mut MemoryFlash, slots: u8) -> Option<u32> {
+    model(flash, slots).map(|model| model.generation)
+}
+
+/// The model that a freshly started board uses.
+pub(super) fn model(flash: &mut MemoryFlash, slots: u8) -> Option<ModelInfo> {
     let mut found = None;
     converse(
         flash,
@@ -143,7 +151,7 @@ pub(super) fn generation(flash: &mut MemoryFlash, slots: u8) -> Option<u32> {
             let Reply::Hello(hello) = reply else {
                 panic!("{reply:?}");
             };
-            found = hello.model.map(|model| model.generation);
+            found = hello.model;
         },
     );
     found

@@ -1,3 +1,4 @@
+mod calibration;
 mod host;
 mod memory_flash;
 mod requests;

@@ -1,4 +1,4 @@
-use super::host::{converse, exchange, flash_requests, frame};
+use super::host::{ARENA_BYTES, converse, exchange, flash_requests, frame};
 use super::memory_flash::MemoryFlash;
 use crate::format::CHECKSUM;
 use crate::protocol::{ModelInfo, PROTOCOL_VERSION, Refusal, Reply, Request};
@@ -51,7 +51,7 @@ fn hello_tells_what_the_board_is() {
             };
             assert_eq!(hello.protocol, PROTOCOL_VERSION);
             assert_eq!((hello.board, hello.core), ("test", "none"));
-            assert_eq!((hello.slots, hello.arena_bytes), (2, 64));
+            assert_eq!((hello.slots, hello.arena_bytes as usize), (2, ARENA_BYTES));
             assert_eq!(hello.slot_bytes as usize, MemoryFlash::BYTES / 2 - 64);
             let expected = ModelInfo {
                 identity: [0; 32],
@@ -61,6 +61,7 @@ fn hello_tells_what_the_board_is() {
                 pixel_bytes: PIXELS as u32,
                 classes: CLASSES as u16,
                 operations: 2,
+                record: None,
             };
             assert_eq!(hello.model, Some(expected));
         },

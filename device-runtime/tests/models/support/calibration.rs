@@ -72,9 +72,11 @@ pub(super) fn compare(
                 images,
                 prior: 1,
             };
-            let from = payload.len();
-            payload.resize(from + layer.payload_bytes(), 0);
-            finish_pass(model, &layer, &needed, &weights, &mut payload[from..]).unwrap();
+            let mut memory = vec![0; layer.memory_bytes()];
+            let sums: &[u8] = bytemuck::cast_slice(&needed);
+            memory[..sums.len()].copy_from_slice(sums);
+            finish_pass(model, &layer, &weights, &mut memory).unwrap();
+            payload.extend_from_slice(&memory[..layer.payload_bytes()]);
         }
     }
     let factory =
