@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use lowbit_host::graph::{
-    ActivationRange, Conv2d, Graph, Linear, Node, NodeId, Normalization, Op, Padding, Placement,
-    QuantizedGraph,
+    ActivationRange, BatchNorm, Conv2d, Graph, Linear, Node, NodeId, Normalization, Op, Padding,
+    Placement, QuantizedGraph,
 };
 use lowbit_host::zoo::{Parameters, RandomParameters};
 
@@ -109,6 +109,36 @@ impl NetworkBuilder {
     /// # Panics
     /// If the weights cannot be made.
     pub fn conv(&mut self, name: &str, shape: &Shape, bits: [u8; 2], input: NodeId) -> NodeId {
+        let conv = self.convolve(name, shape, bits[0], input);
+        self.relu(&format!("{name}.relu"), bits[1], conv)
+    }
+
+    /// The same with a BatchNorm before the ReLU, so that it can be calibrated.
+    ///
+    /// # Panics
+    /// If the parameters cannot be made.
+    pub fn normalized_conv(
+        &mut self,
+        name: &str,
+        shape: &Shape,
+        bits: [u8; 2],
+        input: NodeId,
+    ) -> NodeId {
+        let conv = self.convolve(name, shape, bits[0], input);
+        let sizes = [shape.channels[1]];
+        let mut get = |name| self.parameters.get(name, &sizes).expect("random");
+        let op = Op::BatchNorm(BatchNorm {
+            weight: None,
+            bias: None,
+            running_mean: get("running_mean"),
+            running_var: get("running_var"),
+            eps: 1e-5,
+        });
+        let normalized = self.push(&format!("{name}.norm"), op, &[conv]);
+        self.relu(&format!("{name}.relu"), bits[1], normalized)
+    }
+
+    fn convolve(&mut self, name: &str, shape: &Shape, bits: u8, input: NodeId) -> NodeId {
         let Shape {
             channels: [read, written],
             kernel,
@@ -124,8 +154,8 @@ impl NetworkBuilder {
             groups,
         });
         let conv = self.push(name, op, &[input]);
-        self.network.weight_bits[conv.0] = Some(bits[0]);
-        self.relu(&format!("{name}.relu"), bits[1], conv)
+        self.network.weight_bits[conv.0] = Some(bits);
+        conv
     }
 
     /// Linear layer with weights of `bits` bits.

@@ -131,6 +131,8 @@ pub struct Progress {
     pub memory_bytes: u32,
     /// Golden inputs of the model.
     pub golden_images: u16,
+    /// The place that the record is written to.
+    pub place: u8,
 }
 
 /// One layer's turn.

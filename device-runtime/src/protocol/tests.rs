@@ -149,6 +149,7 @@ fn calibration_replies(data: &[u8], number: u32) -> [CalibrationReply<'_>; 7] {
             }),
             memory_bytes: number,
             golden_images: small,
+            place: number as u8,
         }),
         CalibrationReply::Collected {
             images: number,

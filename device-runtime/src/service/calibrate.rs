@@ -44,6 +44,7 @@ fn open(bytes: &[u8]) -> Result<Model<'_>, Refusal<'static>> {
     Model::reopen(bytes).map_err(|_| Refusal::NoModel)
 }
 
+/// Every request is a function of its own, so that a small stack holds one of them at a time.
 impl<F: ModelFlash, P: Platform> Commands<'_, F, P> {
     /// Carries out a request.
     pub(super) fn calibrate(
@@ -92,6 +93,7 @@ impl<F: ModelFlash, P: Platform> Commands<'_, F, P> {
         Ok((facts, facts.records.ok_or(Refusal::NoStatistics)?))
     }
 
+    #[inline(never)]
     fn begin(&mut self, passes: Passes, prior: u32) -> Result<Outcome, Refusal<'static>> {
         let (facts, records) = self.calibratable()?;
         let model = open(self.slots.active_bytes())?;
@@ -114,19 +116,21 @@ impl<F: ModelFlash, P: Platform> Commands<'_, F, P> {
                 available: memory.len() as u32,
             });
         }
-        memory.fill(0);
         records.check_room(&self.slots.behind_active())?;
         records.next_generation(self.slots.memory())?;
         let place = records.spare(self.slots.memory(), &model);
         self.session = None;
         self.forget_inference();
         records.erase(self.slots.flash_mut(), place)?;
+        let (_, memory) = split(self.arena, &facts);
+        memory.fill(0);
         let session = Session::new(passes, prior, count, place);
         let reply = session.reply(&open(self.slots.active_bytes())?);
         self.session = Some(session);
         done(CalibrationOutcome::Progress(reply))
     }
 
+    #[inline(never)]
     fn collect(&mut self) -> Result<Outcome, Refusal<'static>> {
         let session = self.session.as_mut().ok_or(Refusal::NotCalibrating)?;
         let images = session.images.saturating_add(1);
@@ -155,6 +159,7 @@ impl<F: ModelFlash, P: Platform> Commands<'_, F, P> {
         done(CalibrationOutcome::Collected { images, ticks })
     }
 
+    #[inline(never)]
     fn sums(&mut self, first: u16) -> Result<Outcome, Refusal<'static>> {
         let (facts, _) = self.calibratable()?;
         let session = self.session.as_ref().ok_or(Refusal::NotCalibrating)?;
@@ -178,6 +183,7 @@ impl<F: ModelFlash, P: Platform> Commands<'_, F, P> {
         done(CalibrationOutcome::Sums { bytes })
     }
 
+    #[inline(never)]
     fn finish_pass(&mut self) -> Result<Outcome, Refusal<'static>> {
         let (facts, records) = self.calibratable()?;
         let session = self.session.as_mut().ok_or(Refusal::NotCalibrating)?;
@@ -218,6 +224,7 @@ impl<F: ModelFlash, P: Platform> Commands<'_, F, P> {
         ))
     }
 
+    #[inline(never)]
     fn trial(&mut self, tally: Tally, label: Option<u16>) -> Result<Outcome, Refusal<'static>> {
         let session = self.session.as_ref().ok_or(Refusal::NotCalibrating)?;
         session.is_complete()?;
@@ -244,6 +251,7 @@ impl<F: ModelFlash, P: Platform> Commands<'_, F, P> {
         Ok(outcome)
     }
 
+    #[inline(never)]
     fn golden_trial(&mut self) -> Result<Outcome, Refusal<'static>> {
         let (facts, _) = self.calibratable()?;
         let session = self.session.as_ref().ok_or(Refusal::NotCalibrating)?;
@@ -291,6 +299,7 @@ impl<F: ModelFlash, P: Platform> Commands<'_, F, P> {
         Answer::of(words.iter().map(|word| i32::from_le_bytes(*word)))
     }
 
+    #[inline(never)]
     fn judge(
         &mut self,
         labels: bool,
@@ -352,6 +361,7 @@ impl<F: ModelFlash, P: Platform> Commands<'_, F, P> {
         CalibrationOutcome::InUse { record }
     }
 
+    #[inline(never)]
     fn record_place(&self, place: u8, offset: u32) -> Result<Outcome, Refusal<'static>> {
         let (_, records) = self.calibratable()?;
         in_range(place.into(), records.count().into())?;
@@ -370,6 +380,7 @@ impl<F: ModelFlash, P: Platform> Commands<'_, F, P> {
         }
     }
 
+    #[inline(never)]
     fn rollback(&mut self) -> Result<Outcome, Refusal<'static>> {
         let (facts, records) = self.calibratable()?;
         let active = facts.record.ok_or(Refusal::NoRecord)?;
@@ -380,6 +391,7 @@ impl<F: ModelFlash, P: Platform> Commands<'_, F, P> {
         done(self.in_use())
     }
 
+    #[inline(never)]
     fn reset(&mut self) -> Result<Outcome, Refusal<'static>> {
         let (facts, records) = self.calibratable()?;
         self.session = None;

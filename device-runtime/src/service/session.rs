@@ -120,6 +120,7 @@ impl Session {
             }),
             memory_bytes: memory_bytes(model, self.passes) as u32,
             golden_images: model.golden().images,
+            place: self.place,
         }
     }
 

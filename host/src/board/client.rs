@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lowbit_runtime::protocol::{
-    FRAME_BYTES, FrameReader, HelloReply, InfoReply, ModelInfo, PROTOCOL_VERSION, Reply, Request,
-    TickUnit, encode, versions,
+    CalibrationReply, CalibrationRequest, FRAME_BYTES, FrameReader, HelloReply, InfoReply,
+    ModelInfo, PROTOCOL_VERSION, Reply, Request, TickUnit, encode, versions,
 };
 
 use super::Error;
@@ -204,7 +204,45 @@ impl Client {
             .map_or(0, |model| model.operations.into())
     }
 
-    fn run(&mut self, pixels: &[u8], request: &Request<'_>) -> Result<Inference, Error> {
+    /// Sends a request, see [`Line::ask`].
+    pub(super) fn ask<T>(
+        &mut self,
+        name: &'static str,
+        request: &Request<'_>,
+        patience: Duration,
+        read: impl FnOnce(Reply<'_>) -> Option<T>,
+    ) -> Result<T, Error> {
+        self.line.ask(name, request, patience, read)
+    }
+
+    /// The same for requests about calibrations.
+    pub(super) fn ask_calibration<T>(
+        &mut self,
+        name: &'static str,
+        request: CalibrationRequest,
+        patience: Duration,
+        read: impl FnOnce(CalibrationReply<'_>) -> Option<T>,
+    ) -> Result<T, Error> {
+        let request = Request::Calibration(request);
+        self.ask(name, &request, patience, |reply| match reply {
+            Reply::Calibration(reply) => read(reply),
+            _ => None,
+        })
+    }
+
+    /// Time for an inference, and for erasing and checking a slot.
+    pub(super) fn patience(&self) -> Duration {
+        self.line.settings.long_timeout
+    }
+
+    /// Remembers which record the board uses.
+    pub(super) fn note_record(&mut self, record: Option<u32>) {
+        if let Some(model) = &mut self.greeting.model {
+            model.record = record;
+        }
+    }
+
+    pub(super) fn run(&mut self, pixels: &[u8], request: &Request<'_>) -> Result<Inference, Error> {
         self.send_pixels(pixels)?;
         let long = self.line.settings.long_timeout;
         let (ticks, first) = self
@@ -291,7 +329,7 @@ impl Client {
         Ok(info)
     }
 
-    fn send_pixels(&mut self, pixels: &[u8]) -> Result<(), Error> {
+    pub(super) fn send_pixels(&mut self, pixels: &[u8]) -> Result<(), Error> {
         let mut offset = 0;
         for data in pixels.chunks(self.greeting.chunk_bytes) {
             let input = Request::Input { offset, data };

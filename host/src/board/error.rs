@@ -3,7 +3,7 @@
 use lowbit_runtime::protocol::PROTOCOL_VERSION;
 
 use super::transport::TransportError;
-use crate::integer;
+use crate::{calibration, integer, pack};
 
 /// Why a board did not do what it should.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +113,29 @@ pub enum Error {
         /// Start of the identity found.
         found: Option<String>,
     },
+    /// The model cannot be calibrated so.
+    #[error(transparent)]
+    Calibration(#[from] calibration::Error),
+    /// The board calibrates other layers than the model's plan names.
+    #[error("the board calibrates other layers than the model's plan names")]
+    OtherPlan,
+    /// Board and host disagree about a calibration.
+    #[error(
+        "byte {byte} of the board's calibration record is not what this computer computes from the board's sums"
+    )]
+    RecordDiffers {
+        /// First byte that differs.
+        byte: usize,
+    },
+    /// The board says that it uses a record, but none that can be used is there.
+    #[error("the board uses calibration {generation}, but has no such record")]
+    RecordGone {
+        /// Generation of the record.
+        generation: u32,
+    },
+    /// The model with the parameters of the board's record.
+    #[error("the board's calibration cannot be used here: {0}")]
+    Apply(#[from] pack::Error),
     /// Nothing to verify with.
     #[error("there is no image to verify with")]
     NoImages,

@@ -4,26 +4,31 @@
 //! ```text
 //!  registry ──▶ BoardSpec ──firmware, transport──▶ Client ──flash──▶ model on the board
 //!                                                    ├────verify──▶ Verdict
-//!                                                    └─────bench──▶ Measurement
+//!                                                    ├─────bench──▶ Measurement
+//!                                                    └─calibrate──▶ record on the board
 //! ```
 
 mod bench;
+mod calibrate;
 mod client;
 mod error;
 mod firmware;
 mod flash;
+mod records;
 mod registry;
 pub mod transport;
 mod verify;
 
 pub use bench::{Layer, Measurement, bench};
+pub use calibrate::{BoardCalibration, CalibrationOrder};
 pub use client::{Client, Greeting, Inference, Settings};
 pub use error::{Error, ModelPart};
 pub use firmware::{FIRMWARE_DIRECTORY_VARIABLE, FirmwareError, find as find_firmware};
 pub use flash::{Fit, check_fit};
 pub use lowbit_runtime::protocol::{InfoReply, ModelInfo, TickUnit};
+pub use records::{RecordPlace, StoredRecord};
 pub use registry::{BoardSpec, Limits, Memory, Qemu, Region, Registry, RegistryError};
-pub use verify::{Difference, Options, Progress, Verdict, verify};
+pub use verify::{Difference, Options, Progress, Verdict, check_model, verify};
 
 use std::path::PathBuf;
 

@@ -4,10 +4,12 @@ use lowbit_runtime::format::Model;
 use lowbit_runtime::protocol::TickUnit;
 use serde::Serialize;
 
+use crate::calibration::read_record;
 use crate::data::Dataset;
 use crate::integer::{self, IntegerNetwork};
+use crate::pack;
 
-use super::{Client, Error};
+use super::{Client, Error, StoredRecord};
 
 /// What to compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,6 +54,9 @@ pub struct Verdict {
     pub nanoseconds_per_inference: Option<f64>,
     /// Bytes of the packed model.
     pub model_bytes: usize,
+    /// Generation of the calibration that the board uses, and this machine too; `None` for the
+    /// factory's parameters.
+    pub calibration: Option<u32>,
     /// Bytes of arena that the model uses.
     pub arena_bytes: u32,
     /// Most bytes of stack that were in use at once, if the board can tell.
@@ -93,7 +98,8 @@ impl std::fmt::Display for Difference {
     }
 }
 
-/// Runs all `images` on the board, which must have `model` (a packed file), and on this machine.
+/// Runs all `images` on the board, which must have `model` (a packed file), and on this machine. If
+/// the board uses a calibration, so does this machine.
 ///
 /// # Errors
 /// If there is nothing to compare, the board has another model, or it stops answering. A
@@ -105,11 +111,17 @@ pub fn verify(
     options: Options,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Verdict, Error> {
-    let host = IntegerNetwork::new(model)?;
-    check_model(client, host.model())?;
+    let factory = IntegerNetwork::new(model)?;
+    check_model(client, factory.model())?;
     if images.is_empty() {
         return Err(Error::NoImages);
     }
+    let record = client.record()?;
+    let calibrated = calibrated(&factory, record.as_ref())?;
+    let host = match &calibrated {
+        Some(calibrated) => IntegerNetwork::new(calibrated)?,
+        None => factory,
+    };
     let mut counts = Counts::default();
     let mut first_difference = None;
     for (index, &label) in images.labels.iter().enumerate() {
@@ -150,10 +162,24 @@ pub fn verify(
         cycles_per_inference: ticks_in(TickUnit::Cycles),
         nanoseconds_per_inference: ticks_in(TickUnit::Nanoseconds),
         model_bytes: model.len(),
+        calibration: record.map(|record| record.header.generation),
         arena_bytes: info.arena_used,
         stack_bytes: Some(info.stack_used).filter(|&used| used > 0),
         first_difference,
     })
+}
+
+/// The packed file with the parameters of a board's record.
+fn calibrated(
+    network: &IntegerNetwork<'_>,
+    record: Option<&StoredRecord>,
+) -> Result<Option<Vec<u8>>, Error> {
+    let Some(record) = record else {
+        return Ok(None);
+    };
+    let (_, payload) =
+        read_record(network.model(), &record.bytes).map_err(integer::Error::Record)?;
+    Ok(Some(pack::apply(network.model(), payload)?))
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -188,8 +214,11 @@ fn top1(logits: &[i32]) -> usize {
     best.map_or(0, |(class, _)| class)
 }
 
-/// The board has to have `model`.
-pub(super) fn check_model(client: &Client, model: &Model<'_>) -> Result<(), Error> {
+/// Whether the board has `model`.
+///
+/// # Errors
+/// If it has another or none; the error names both.
+pub fn check_model(client: &Client, model: &Model<'_>) -> Result<(), Error> {
     let found = client.greeting().model.map(|info| info.identity);
     if found == Some(*model.identity()) {
         return Ok(());

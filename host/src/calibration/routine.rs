@@ -14,7 +14,7 @@ pub struct Settings {
 }
 
 /// The new parameters of a network.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Calibration {
     /// The layers, as in a record.
     pub payload: Vec<u8>,
@@ -86,12 +86,7 @@ pub fn calibrate(
     settings: Settings,
 ) -> Result<Calibration, Error> {
     let plan = network.plan(settings.passes)?;
-    let mut found = Calibration {
-        payload: Vec::new(),
-        layers: 0,
-        channels: 0,
-        clamped: 0,
-    };
+    let mut found = Calibration::default();
     for layer in plan.passes(settings.passes) {
         let moments = calibrated.moments(images, &layer)?;
         let weights = Weights {
@@ -99,31 +94,32 @@ pub fn calibrate(
             images: images.len() as u32,
             prior: settings.prior,
         };
-        found.add(network, &layer, &moments, &weights, calibrated)?;
+        let parameters = found.add(network, &layer, &moments, &weights);
+        calibrated.apply(parameters)?;
     }
     Ok(found)
 }
 
 impl Calibration {
-    fn add(
+    /// Adds the parameters of `layer` that `moments`, one per channel, lead to, and returns them.
+    pub(crate) fn add(
         &mut self,
         network: &IntegerNetwork<'_>,
         layer: &PlanLayer<'_>,
         moments: &[Moments],
         weights: &Weights,
-        calibrated: &mut Calibrated<'_, '_>,
-    ) -> Result<(), Error> {
+    ) -> &[u8] {
         let mut memory = vec![0; layer.memory_bytes()];
         let sums: &[u8] = bytemuck::cast_slice(moments);
         memory[..sums.len()].copy_from_slice(sums);
         let clamped = finish_pass(network.model(), layer, weights, &mut memory);
-        let parameters = &memory[..layer.payload_bytes()];
-        calibrated.apply(parameters)?;
-        self.payload.extend_from_slice(parameters);
+        let from = self.payload.len();
+        self.payload
+            .extend_from_slice(&memory[..layer.payload_bytes()]);
         self.layers += 1;
         self.channels += u32::from(layer.channels);
         self.clamped += clamped.unwrap_or_default();
-        Ok(())
+        &self.payload[from..]
     }
 }
 

@@ -35,6 +35,8 @@ struct Report {
     identity: String,
     /// Whether the board had this model already.
     unchanged: bool,
+    /// Generation of the calibration that stays in use.
+    calibration: Option<u32>,
     seconds: f64,
 }
 
@@ -55,6 +57,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
             .map(|byte| format!("{byte:02x}"))
             .collect(),
         unchanged: before.is_some_and(|before| before.identity == info.identity),
+        calibration: info.record,
         seconds: start.elapsed().as_secs_f64(),
     };
     context.output.result(&report, || text(&report))?;
@@ -83,9 +86,13 @@ fn text(report: &Report) -> String {
             report.seconds
         )
     };
-    table(&[
+    let mut rows = vec![
         ("board", format!("{} ({})", report.board, report.core)),
         ("model", done),
         ("identity", report.identity.clone()),
-    ])
+    ];
+    if let Some(generation) = report.calibration {
+        rows.push(("calibration", format!("{generation} stays in use")));
+    }
+    table(&rows)
 }

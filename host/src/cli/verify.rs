@@ -19,7 +19,8 @@ Examples:
   lowbit verify --board mps2-an386 model.lowbit --data cifar10:test_batch.bin --limit 100
   lowbit verify --board mps2-an386 model.lowbit --data shapes --limit 20 --layers --json
 
-The board has to hold the model: run `lowbit flash` first. Exits with 1 if any logit of any image
+The board has to hold the model: run `lowbit flash` first. If the board uses a calibration, so does
+the comparison. Exits with 1 if any logit of any image
 differs, or the board's accuracy is below --min-top1.";
 
 #[derive(Debug, Args)]
@@ -125,6 +126,9 @@ fn text(report: &Report) -> String {
         ("board", percent(verdict.board_top1)),
         ("agreement", agreement(verdict)),
     ]);
+    if let Some(generation) = verdict.calibration {
+        rows.push(("calibration", format!("{generation} is in use, here too")));
+    }
     rows.extend(effort(verdict).map(|effort| ("per inference", effort)));
     rows.push((
         "arena",

@@ -1,6 +1,8 @@
 //! `lowbit calibrate`.
 
+mod on_board;
 mod on_host;
+mod settings;
 mod sweep;
 
 use std::path::PathBuf;
@@ -17,11 +19,14 @@ use super::model;
 
 const EXAMPLES: &str = "\
 Examples:
+  lowbit calibrate --board mps2-an386 --data npz:sensor.npz
+  lowbit calibrate --board mps2-an386 --status
+  lowbit calibrate --board mps2-an386 --rollback
+  lowbit calibrate --board mps2-an386 model.lowbit --on-host --data npz:sensor.npz
   lowbit calibrate model.lowbit --on-host --data npz:sensor.npz --out sensor.record
   lowbit calibrate model.lowbit --on-host --data cifar10:test_batch.bin --shift contrast:5 --labels
   lowbit eval model.lowbit --record sensor.record --data npz:sensor.npz
   lowbit calibrate model.lowbit --on-host --data npz:sensor.npz --apply adapted.lowbit
-  lowbit flash --board mps2-an386 adapted.lowbit
   lowbit calibrate model.lowbit --sweep --data cifar10:test_batch.bin --plot calibration.svg
 
 The first --images images give the statistics, the next --trial ones tell whether the new parameters
@@ -29,15 +34,21 @@ help. Exits with 1 if they are not accepted. When to calibrate and when not: doc
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-#[command(group = clap::ArgGroup::new("where").required(true).args(["on_host", "sweep"]))]
+#[command(group = clap::ArgGroup::new("where")
+    .required(true).multiple(true).args(["on_host", "sweep", "board"]))]
 pub(crate) struct Arguments {
-    /// A packed file
-    model: PathBuf,
+    /// A packed file; with --board only needed for --on-host, the board has its own
+    #[arg(required_unless_present = "board")]
+    model: Option<PathBuf>,
     /// Images of the sensor; labels only matter with --labels
-    #[arg(long, value_name = "DATA")]
-    data: Source,
+    #[arg(long, value_name = "DATA", required_unless_present = "instead")]
+    data: Option<Source>,
+    #[command(flatten)]
+    settings: settings::SettingsArguments,
     #[command(flatten)]
     on_host: on_host::OnHostArguments,
+    #[command(flatten)]
+    on_board: on_board::OnBoardArguments,
     #[command(flatten)]
     sweep: sweep::SweepArguments,
 }
@@ -61,12 +72,46 @@ impl From<PlanName> for Passes {
 }
 
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
-    let packed = model::read_packed(&arguments.model)?;
-    let network = IntegerNetwork::new(&packed)?;
-    if arguments.sweep.sweep {
-        return sweep::run(context, &arguments.sweep, &network, &arguments.data);
+    let Arguments {
+        settings,
+        on_host,
+        on_board,
+        ..
+    } = arguments;
+    if on_board.is_about_records() {
+        return on_board::records(context, on_board);
     }
-    on_host::run(context, &arguments.on_host, &network, &arguments.data)
+    let packed = arguments
+        .model
+        .as_ref()
+        .map(|path| model::read_packed(path));
+    let packed = packed.transpose()?;
+    let network = packed.as_deref().map(IntegerNetwork::new).transpose()?;
+    let source = arguments.data.as_ref();
+    let source = source.ok_or_else(|| Failure::new("--data names no images"))?;
+    if on_board.board.is_some() {
+        let check = match (network, on_host.on_host) {
+            (None, true) => {
+                let missing = Failure::new("--on-host with --board needs the packed file");
+                return Err(missing.hint("name the file that was written to the board"));
+            }
+            (network, true) => network,
+            (_, false) => None,
+        };
+        let expected = network.as_ref().map(IntegerNetwork::model);
+        let board = on_board::Board {
+            arguments: on_board,
+            expected,
+            check,
+            out: on_host.out.as_deref(),
+        };
+        return board.run(context, settings, source);
+    }
+    let network = network.ok_or_else(|| Failure::new("a packed file is needed"))?;
+    if arguments.sweep.sweep {
+        return sweep::run(context, &arguments.sweep, &network, source);
+    }
+    on_host::run(context, on_host, settings, &network, source)
 }
 
 /// Says how to get a model that can be calibrated.

@@ -20,7 +20,7 @@ use super::{PlanName, explain};
 #[command(next_help_heading = "Sweep")]
 pub(crate) struct SweepArguments {
     /// Measure before and after calibration under many shifts, with many settings
-    #[arg(long)]
+    #[arg(long, conflicts_with = "board")]
     pub(super) sweep: bool,
     /// Shifts: `ten`, those that docs/calibration.md compares by; `all`, every one at every severity;
     /// or names like contrast:4,noise:3
