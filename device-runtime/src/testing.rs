@@ -1,4 +1,6 @@
-//! A packed file for tests, small enough to be built by hand.
+//! A packed file for tests, small enough to be built by hand, and flash to put it into.
+
+pub mod memory_flash;
 
 use alloc::vec;
 use alloc::vec::Vec;

@@ -1,5 +1,6 @@
+use crate::testing::memory_flash;
+
 mod calibration;
 mod host;
-mod memory_flash;
 mod requests;
 mod slots;

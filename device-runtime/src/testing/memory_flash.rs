@@ -8,9 +8,12 @@ use crate::service::ModelFlash;
 
 /// What the flash refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub enum Fault {
+    /// The power has failed.
     PowerCut,
+    /// Bytes were written twice without being erased.
     NotErased,
+    /// Outside the flash, or across the bounds of what it erases or writes at once.
     Bounds,
 }
 
@@ -23,18 +26,26 @@ impl NorFlashError for Fault {
     }
 }
 
+/// Flash of [`MemoryFlash::BYTES`] bytes: 16 blocks, words of 8 bytes.
 #[repr(align(8))]
 #[derive(Debug, Clone)]
-pub(super) struct MemoryFlash {
+pub struct MemoryFlash {
     bytes: [u8; Self::BYTES],
     /// Bytes that can be changed before the power fails.
-    pub(super) power: usize,
+    pub power: usize,
 }
 
 impl MemoryFlash {
-    pub(super) const BYTES: usize = 4096;
+    /// Bytes in all.
+    pub const BYTES: usize = 4096;
 
-    pub(super) fn new() -> Self {
+    /// Erased, with power for good.
+    #[must_use]
+    #[expect(
+        clippy::new_without_default,
+        reason = "there is nothing usual about it"
+    )]
+    pub fn new() -> Self {
         Self {
             bytes: [0xff; Self::BYTES],
             power: usize::MAX,
