@@ -367,13 +367,18 @@ fn the_command_calibrates_a_board_and_says_what_is_wrong() {
     };
     let few = &["--images", "32"][..];
 
-    let without_model = calibrate(&shifted, few);
-    assert_eq!(without_model.code, 2);
-    assert!(
-        without_model.stderr.contains("lowbit flash"),
-        "{}",
-        without_model.stderr
-    );
+    for refused in [
+        calibrate(&shifted, few),
+        board("calibrate", &["--status"]),
+        board("calibrate", &["--rollback"]),
+    ] {
+        assert_eq!(refused.code, 2);
+        assert!(
+            refused.stderr.contains("lowbit flash"),
+            "{}",
+            refused.stderr
+        );
+    }
     pack::write(&model, &tiny_model(0, 1)).expect("is written");
     assert_eq!(board("flash", &[path]).code, 0);
     let pixels = Dataset {

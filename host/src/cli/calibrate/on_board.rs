@@ -78,12 +78,12 @@ struct Place {
 pub(super) fn records(context: &Context, arguments: &OnBoardArguments) -> Result<Outcome, Failure> {
     let mut client = arguments.connect(context)?;
     if arguments.rollback {
-        client.roll_back().map_err(explain)?;
+        client.roll_back().map_err(hint)?;
     }
     if arguments.reset {
-        client.reset_calibration().map_err(explain)?;
+        client.reset_calibration().map_err(hint)?;
     }
-    let places = client.records().map_err(explain)?;
+    let places = client.records().map_err(hint)?;
     let greeting = client.greeting();
     let status = Status {
         board: greeting.board.clone(),
