@@ -3,6 +3,7 @@
 mod cifar_network;
 mod cores;
 mod emulator;
+mod faulty_line;
 mod network_builder;
 mod random_checkpoint;
 mod random_network;
@@ -15,6 +16,7 @@ use std::sync::OnceLock;
 pub use cifar_network::quantized_resnet20;
 pub use cores::{CORES, Core};
 pub use emulator::{Emulator, run_build};
+pub use faulty_line::{Faults, FaultyLine, Per};
 pub use network_builder::{NetworkBuilder, Shape};
 pub use random_checkpoint::random_checkpoint;
 pub use random_network::{noise, noise_images, random_network};

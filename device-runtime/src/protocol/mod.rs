@@ -9,14 +9,17 @@
 //!  checksum          CRC-32 (ISO-HDLC) of all bytes before it, u32, little-endian
 //! ```
 //! The frame is encoded with COBS (consistent overhead byte stuffing), which removes all zero
-//! bytes, and ends with one zero byte. Empty frames mean nothing; a host that is not sure of the
-//! line's state sends a zero byte first. A frame that is too long for the receiver, badly encoded
-//! or has a wrong checksum is dropped up to its zero byte and not answered.
+//! bytes, and ends with one zero byte. Empty frames mean nothing; both sides send a zero byte before
+//! every frame, which ends whatever is left of a damaged one. A frame that is too long for the
+//! receiver, badly encoded or has a wrong checksum is dropped up to its zero byte and not answered.
 //!
-//! The board repeats the request's sequence number in its reply. A request with the number of the
-//! one before it is a repetition: the board sends the same reply again and does nothing else, so a
-//! host may repeat whatever got no answer. [`Request::Hello`] alone is always executed; it starts a
-//! new conversation.
+//! The board repeats the request's sequence number in its reply; the next request has the next
+//! number, modulo 2^16. A request with the number of the one before it is a repetition: the board
+//! sends the same reply again and does nothing else, so a host may repeat whatever got no answer. A
+//! request with one of the 2^15 - 1 numbers before that came twice and is dropped.
+//! [`Request::Hello`] alone is always executed; it starts a new conversation, with any number. A
+//! host chooses one by chance, so that no reply to an earlier conversation can be taken for one to
+//! its own.
 //!
 //! A conversation starts with [`Request::Hello`]. Its number in the enum, and the first two fields
 //! of [`HelloReply`], are the same in every version of the protocol, so that two sides of different

@@ -139,7 +139,7 @@ where
         chunk_bytes(FRAME),
     );
     let mut reader = FrameReader::new(receive);
-    let mut last = None;
+    let mut last: Option<u16> = None;
     let mut reply_length = 0;
     let mut bytes = [0; 64];
     loop {
@@ -153,16 +153,28 @@ where
             };
             let request = decode(frame.message);
             let hello = matches!(request, Some(Request::Hello { .. }));
+            if !hello && last.is_some_and(|last| is_before(frame.sequence, last)) {
+                continue;
+            }
             if hello || last != Some(frame.sequence) {
                 let reply = commands.handle(request);
                 // Buffers of this size hold every message, so that encoding cannot fail.
                 reply_length = encode(frame.sequence, &reply, plain, send).unwrap_or(0);
                 last = Some(frame.sequence);
             }
+            // The zero byte in front ends what may be left of a damaged reply.
+            link.write_all(&[0])?;
             link.write_all(send.get(..reply_length).unwrap_or_default())?;
             link.flush()?;
         }
     }
+}
+
+/// Whether a sequence number is one of those before `last`, which have been answered: the request
+/// came twice.
+fn is_before(sequence: u16, last: u16) -> bool {
+    const HALF: u16 = 1 << 15;
+    (1..HALF).contains(&last.wrapping_sub(sequence))
 }
 
 /// The request, if the message is nothing but one that this version knows.

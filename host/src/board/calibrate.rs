@@ -1,12 +1,11 @@
 //! Has a board calibrate itself on images that the host sends.
 
-use std::time::Duration;
-
 use lowbit_runtime::calibration::{Metric, Moments, PAYLOAD_OFFSET, Weights};
 use lowbit_runtime::protocol::{
     CalibrationReply, CalibrationRequest, Judgement, Pass, Progress, Reply, Request, Tally,
 };
 
+use super::line::Work;
 use super::{Client, Error, Inference};
 use crate::calibration::{self, Calibration, Settings, Trial};
 use crate::data::Dataset;
@@ -153,8 +152,7 @@ impl Client {
             passes: settings.passes,
             prior: settings.prior,
         };
-        let long = self.patience();
-        self.ask_calibration("a calibration", request, long, |reply| match reply {
+        self.ask_calibration("a calibration", request, Work::Long, |reply| match reply {
             CalibrationReply::Progress(progress) => Some(progress),
             _ => None,
         })
@@ -163,8 +161,8 @@ impl Client {
     /// Runs one image of a pass; returns the duration.
     fn collect(&mut self, pixels: &[u8]) -> Result<u64, Error> {
         self.send_pixels(pixels)?;
-        let (request, long) = (CalibrationRequest::Collect, self.patience());
-        self.ask_calibration("statistics", request, long, |reply| match reply {
+        let request = CalibrationRequest::Collect;
+        self.ask_calibration("statistics", request, Work::Long, |reply| match reply {
             CalibrationReply::Collected { ticks, .. } => Some(ticks),
             _ => None,
         })
@@ -176,11 +174,10 @@ impl Client {
         while sums.len() < pass.channels.into() {
             let first = sums.len() as u16;
             let request = CalibrationRequest::Sums { first };
-            let more =
-                self.ask_calibration("sums", request, Duration::ZERO, |reply| match reply {
-                    CalibrationReply::Sums { sums } if !sums.is_empty() => Some(sums.to_vec()),
-                    _ => None,
-                })?;
+            let more = self.ask_calibration("sums", request, Work::Short, |reply| match reply {
+                CalibrationReply::Sums { sums } if !sums.is_empty() => Some(sums.to_vec()),
+                _ => None,
+            })?;
             let (channels, _) = more.as_chunks();
             sums.extend(channels.iter().map(|bytes| Moments::from_le_bytes(*bytes)));
         }
@@ -188,8 +185,8 @@ impl Client {
     }
 
     fn finish_pass(&mut self) -> Result<Progress, Error> {
-        let (request, long) = (CalibrationRequest::FinishPass, self.patience());
-        self.ask_calibration("new parameters", request, long, |reply| match reply {
+        let request = CalibrationRequest::FinishPass;
+        self.ask_calibration("new parameters", request, Work::Long, |reply| match reply {
             CalibrationReply::Progress(progress) => Some(progress),
             _ => None,
         })
@@ -207,8 +204,7 @@ impl Client {
 
     fn golden_trial(&mut self) -> Result<(), Error> {
         let request = Request::Calibration(CalibrationRequest::GoldenTrial);
-        let long = self.patience();
-        self.ask("a golden input", &request, long, |reply| {
+        self.ask("a golden input", &request, Work::Long, |reply| {
             (reply == Reply::Done).then_some(())
         })
     }
@@ -219,11 +215,11 @@ impl Client {
             force: order.force,
             commit: order.commit,
         };
-        let long = self.patience();
-        let judgement = self.ask_calibration("a verdict", request, long, |reply| match reply {
-            CalibrationReply::Judged(judgement) => Some(judgement),
-            _ => None,
-        })?;
+        let judgement =
+            self.ask_calibration("a verdict", request, Work::Long, |reply| match reply {
+                CalibrationReply::Judged(judgement) => Some(judgement),
+                _ => None,
+            })?;
         if judgement.generation.is_some() {
             self.note_record(judgement.generation);
         }

@@ -1,43 +1,13 @@
 //! The host's end of the protocol.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-
 use lowbit_runtime::protocol::{
-    CalibrationReply, CalibrationRequest, FRAME_BYTES, FrameReader, HelloReply, InfoReply,
-    ModelInfo, PROTOCOL_VERSION, Reply, Request, TickUnit, encode, versions,
+    CalibrationReply, CalibrationRequest, HelloReply, InfoReply, ModelInfo, PROTOCOL_VERSION,
+    Reply, Request, TickUnit,
 };
 
 use super::Error;
+use super::line::{Line, Settings, Work};
 use super::transport::Transport;
-
-/// How often a waiting client looks whether the user wants to stop.
-const INTERRUPT_INTERVAL: Duration = Duration::from_millis(100);
-
-/// How patient a client is.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Time for ordinary requests.
-    pub timeout: Duration,
-    /// Time for an inference, and for erasing and checking a slot.
-    pub long_timeout: Duration,
-    /// How often a request is sent before the client gives up.
-    pub attempts: u32,
-    /// Set when the user wants to stop.
-    pub interrupted: Option<Arc<AtomicBool>>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            timeout: Duration::from_secs(5),
-            long_timeout: Duration::from_secs(60),
-            attempts: 3,
-            interrupted: None,
-        }
-    }
-}
 
 /// What a board says about itself, see [`HelloReply`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,17 +81,11 @@ impl Client {
     /// # Errors
     /// If it does not answer, or speaks another version of the protocol.
     pub fn connect(transport: Box<dyn Transport>, settings: Settings) -> Result<Self, Error> {
-        let mut line = Line {
-            transport,
-            settings,
-            sequence: 0,
-            frame: vec![0; FRAME_BYTES],
-            pending: Vec::new(),
-        };
+        let mut line = Line::new(transport, settings);
         let hello = Request::Hello {
             protocol: PROTOCOL_VERSION,
         };
-        let greeting = line.ask("hello", &hello, Duration::ZERO, |reply| match reply {
+        let greeting = line.ask("hello", &hello, Work::Short, |reply| match reply {
             Reply::Hello(hello) if hello.chunk_bytes > 0 => Some(Greeting::from(hello)),
             _ => None,
         })?;
@@ -140,15 +104,11 @@ impl Client {
     /// # Errors
     /// If the board does not answer.
     pub fn info(&mut self) -> Result<InfoReply, Error> {
-        self.line.ask(
-            "info",
-            &Request::Info,
-            Duration::ZERO,
-            |reply| match reply {
+        self.line
+            .ask("info", &Request::Info, Work::Short, |reply| match reply {
                 Reply::Info(info) => Some(info),
                 _ => None,
-            },
-        )
+            })
     }
 
     /// Runs the model on one image, height x width x channels.
@@ -209,10 +169,10 @@ impl Client {
         &mut self,
         name: &'static str,
         request: &Request<'_>,
-        patience: Duration,
+        work: Work,
         read: impl FnOnce(Reply<'_>) -> Option<T>,
     ) -> Result<T, Error> {
-        self.line.ask(name, request, patience, read)
+        self.line.ask(name, request, work, read)
     }
 
     /// The same for requests about calibrations.
@@ -220,19 +180,14 @@ impl Client {
         &mut self,
         name: &'static str,
         request: CalibrationRequest,
-        patience: Duration,
+        work: Work,
         read: impl FnOnce(CalibrationReply<'_>) -> Option<T>,
     ) -> Result<T, Error> {
         let request = Request::Calibration(request);
-        self.ask(name, &request, patience, |reply| match reply {
+        self.ask(name, &request, work, |reply| match reply {
             Reply::Calibration(reply) => read(reply),
             _ => None,
         })
-    }
-
-    /// Time for an inference, and for erasing and checking a slot.
-    pub(super) fn patience(&self) -> Duration {
-        self.line.settings.long_timeout
     }
 
     /// Remembers which record the board uses.
@@ -244,13 +199,12 @@ impl Client {
 
     pub(super) fn run(&mut self, pixels: &[u8], request: &Request<'_>) -> Result<Inference, Error> {
         self.send_pixels(pixels)?;
-        let long = self.line.settings.long_timeout;
-        let (ticks, first) = self
-            .line
-            .ask("an inference", request, long, |reply| match reply {
-                Reply::Ran { ticks, logits } => Some((ticks, logits.to_vec())),
-                _ => None,
-            })?;
+        let (ticks, first) =
+            self.line
+                .ask("an inference", request, Work::Long, |reply| match reply {
+                    Reply::Ran { ticks, logits } => Some((ticks, logits.to_vec())),
+                    _ => None,
+                })?;
         let classes = self.greeting.model.map_or(0, |model| model.classes);
         let mut logits: Vec<i32> = as_words(&first).map(i32::from_le_bytes).collect();
         while logits.len() < classes.into() {
@@ -271,7 +225,6 @@ impl Client {
     /// # Errors
     /// If the board refuses or does not answer.
     pub fn read_layer(&mut self, pixels: &[u8], layer: u16) -> Result<Vec<u8>, Error> {
-        let long = self.line.settings.long_timeout;
         let mut bytes = Vec::new();
         loop {
             self.send_pixels(pixels)?;
@@ -281,7 +234,7 @@ impl Client {
             };
             let length = self
                 .line
-                .ask("a layer", &request, long, |reply| match reply {
+                .ask("a layer", &request, Work::Long, |reply| match reply {
                     Reply::Layer { length, data } => {
                         bytes.extend(data);
                         let complete = bytes.len() >= length as usize;
@@ -303,10 +256,10 @@ impl Client {
         checksum: u32,
         progress: &mut dyn FnMut(usize),
     ) -> Result<ModelInfo, Error> {
-        let long = self.line.settings.long_timeout;
         let length = bytes.len() as u32;
         let begin = Request::FlashBegin { length, checksum };
-        self.line.ask("room for the model", &begin, long, done)?;
+        self.line
+            .ask("room for the model", &begin, Work::Long, done)?;
         let mut offset = 0;
         for data in bytes.chunks(self.greeting.chunk_bytes) {
             let write = Request::FlashWrite {
@@ -314,14 +267,14 @@ impl Client {
                 data,
             };
             self.line
-                .ask("a part of the model", &write, Duration::ZERO, done)?;
+                .ask("a part of the model", &write, Work::Short, done)?;
             offset += data.len();
             progress(offset);
         }
         let commit = Request::FlashCommit;
         let info = self
             .line
-            .ask("the model", &commit, long, |reply| match reply {
+            .ask("the model", &commit, Work::Long, |reply| match reply {
                 Reply::Committed(info) => Some(info),
                 _ => None,
             })?;
@@ -333,7 +286,7 @@ impl Client {
         let mut offset = 0;
         for data in pixels.chunks(self.greeting.chunk_bytes) {
             let input = Request::Input { offset, data };
-            self.line.ask("pixels", &input, Duration::ZERO, done)?;
+            self.line.ask("pixels", &input, Work::Short, done)?;
             offset += data.len() as u32;
         }
         Ok(())
@@ -346,7 +299,7 @@ impl Client {
         request: &Request<'_>,
         read: impl FnOnce(Reply<'_>) -> Option<Vec<u8>>,
     ) -> Result<Vec<[u8; 4]>, Error> {
-        self.line.ask(name, request, Duration::ZERO, |reply| {
+        self.line.ask(name, request, Work::Short, |reply| {
             let words: Vec<_> = as_words(&read(reply)?).collect();
             (!words.is_empty()).then_some(words)
         })
@@ -359,138 +312,4 @@ fn done(reply: Reply<'_>) -> Option<()> {
 
 fn as_words(bytes: &[u8]) -> impl Iterator<Item = [u8; 4]> + '_ {
     bytes.as_chunks::<4>().0.iter().copied()
-}
-
-/// Requests, repetitions and time-outs.
-struct Line {
-    transport: Box<dyn Transport>,
-    settings: Settings,
-    sequence: u16,
-    /// Memory of the frame that is being received.
-    frame: Vec<u8>,
-    /// Received but not looked at.
-    pending: Vec<u8>,
-}
-
-/// How an attempt ended that brought no reply.
-enum Failure {
-    Silence,
-    Garbage(String),
-}
-
-impl Line {
-    /// Sends a request until its reply comes, and reads that with `read`. Waits for
-    /// [`Settings::timeout`] or `patience`, whichever is longer.
-    fn ask<T>(
-        &mut self,
-        name: &'static str,
-        request: &Request<'_>,
-        patience: Duration,
-        read: impl FnOnce(Reply<'_>) -> Option<T>,
-    ) -> Result<T, Error> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let timeout = patience.max(self.settings.timeout);
-        let mut failure = Failure::Silence;
-        for attempt in 0..self.settings.attempts {
-            if attempt > 0 {
-                tracing::warn!(request = name, attempt, "no reply, asking again");
-            }
-            self.send(request)?;
-            match self.receive(Instant::now() + timeout)? {
-                Ok(message) => return self.understand(name, &message, read),
-                Err(Failure::Silence) => {}
-                Err(garbage) => failure = garbage,
-            }
-        }
-        let board = self.transport.describe();
-        Err(match failure {
-            Failure::Silence => Error::Silent {
-                board,
-                request: name,
-                attempts: self.settings.attempts,
-                seconds: timeout.as_secs_f64(),
-            },
-            Failure::Garbage(last) => Error::Garbage {
-                board,
-                request: name,
-                last,
-            },
-        })
-    }
-
-    fn send(&mut self, request: &Request<'_>) -> Result<(), Error> {
-        let (mut plain, mut frame) = ([0; FRAME_BYTES], [0; FRAME_BYTES + 1]);
-        // The zero byte in front ends whatever the board may have received before.
-        let encoded = encode(self.sequence, request, &mut plain, &mut frame[1..]);
-        let length = encoded.map_err(|_| Error::Unexpected {
-            board: self.transport.describe(),
-            request: "a request with that much data",
-        })?;
-        Ok(self.transport.send(&frame[..=length])?)
-    }
-
-    /// The message with the current sequence number. Older ones are skipped.
-    fn receive(&mut self, deadline: Instant) -> Result<Result<Vec<u8>, Failure>, Error> {
-        let mut garbage = None;
-        let mut reader = FrameReader::new(&mut self.frame);
-        loop {
-            let pending = std::mem::take(&mut self.pending);
-            for (index, &byte) in pending.iter().enumerate() {
-                match reader.push(byte) {
-                    Some(Ok(frame)) if frame.sequence == self.sequence => {
-                        let message = frame.message.to_vec();
-                        self.pending = pending[index + 1..].to_vec();
-                        return Ok(Ok(message));
-                    }
-                    Some(Err(error)) => garbage = Some(error.to_string()),
-                    Some(Ok(_)) | None => {}
-                }
-            }
-            let interrupted = self.settings.interrupted.as_ref();
-            if interrupted.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
-                return Err(Error::Interrupted);
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                let failure = garbage.map_or(Failure::Silence, Failure::Garbage);
-                return Ok(Err(failure));
-            }
-            let wait = left.min(INTERRUPT_INTERVAL);
-            self.pending = self.transport.receive(wait)?.unwrap_or_default();
-        }
-    }
-
-    fn understand<T>(
-        &self,
-        name: &'static str,
-        message: &[u8],
-        read: impl FnOnce(Reply<'_>) -> Option<T>,
-    ) -> Result<T, Error> {
-        let board = || self.transport.describe();
-        if let Some((protocol, runtime)) = versions(message)
-            && protocol != PROTOCOL_VERSION
-        {
-            return Err(Error::Protocol {
-                board_protocol: protocol,
-                board_runtime: runtime.to_owned(),
-                host_runtime: lowbit_runtime::VERSION,
-            });
-        }
-        match postcard::from_bytes(message) {
-            Ok(Reply::Refused(refusal)) => Err(Error::Refused {
-                board: board(),
-                request: name,
-                reason: refusal.to_string(),
-            }),
-            Ok(reply) => read(reply).ok_or_else(|| Error::Unexpected {
-                board: board(),
-                request: name,
-            }),
-            Err(error) => Err(Error::Garbage {
-                board: board(),
-                request: name,
-                last: error.to_string(),
-            }),
-        }
-    }
 }

@@ -16,7 +16,8 @@ pub enum Error {
     Interrupted,
     /// Nothing came back.
     #[error(
-        "{board} does not answer: nothing came back for {request} in {attempts} attempts of {seconds} s"
+        "{board} does not answer: nothing came back for {request}, asked {attempts} times in \
+         {seconds:.1} s"
     )]
     Silent {
         /// The other end.
@@ -25,7 +26,7 @@ pub enum Error {
         request: &'static str,
         /// How often.
         attempts: u32,
-        /// How long each time.
+        /// In what time.
         seconds: f64,
     },
     /// Something came back, but no reply.

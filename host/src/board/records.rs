@@ -1,10 +1,9 @@
 //! What calibrations left on a board.
 
-use std::time::Duration;
-
 use lowbit_runtime::calibration::{Header, PAYLOAD_OFFSET, Record, RecordError};
 use lowbit_runtime::protocol::{CalibrationReply, CalibrationRequest};
 
+use super::line::Work;
 use super::{Client, Error};
 
 /// A place for records on a board.
@@ -88,8 +87,7 @@ impl Client {
         name: &'static str,
         request: CalibrationRequest,
     ) -> Result<Option<u32>, Error> {
-        let long = self.patience();
-        let record = self.ask_calibration(name, request, long, |reply| match reply {
+        let record = self.ask_calibration(name, request, Work::Long, |reply| match reply {
             CalibrationReply::InUse { record } => Some(record),
             _ => None,
         })?;
@@ -101,7 +99,7 @@ impl Client {
     fn read_place(&mut self, place: u8, offset: usize) -> Result<(u8, Vec<u8>), Error> {
         let offset = offset as u32;
         let request = CalibrationRequest::RecordPlace { place, offset };
-        self.ask_calibration("a record", request, Duration::ZERO, |reply| match reply {
+        self.ask_calibration("a record", request, Work::Short, |reply| match reply {
             CalibrationReply::RecordPlace { places, data } => Some((places, data.to_vec())),
             _ => None,
         })

@@ -224,7 +224,7 @@ fn a_request_of_a_later_version_is_refused() {
     let reply = exchange(&mut flash, 2, &sent[..length]);
     let expected = Reply::Refused(Refusal::Undecodable);
     let length = crate::protocol::encode(3, &expected, &mut plain, &mut sent).expect("fits");
-    assert_eq!(reply, &sent[..length]);
+    assert_eq!(reply, [&[0], &sent[..length]].concat());
 }
 
 #[test]
@@ -237,6 +237,17 @@ fn a_repeated_request_is_answered_but_not_executed_again() {
     let double = exchange(&mut flash, 2, &twice);
     assert_eq!(double[..single.len()], single);
     assert!(single.ends_with(&double[single.len()..]));
+}
+
+#[test]
+fn a_request_that_comes_again_later_is_dropped() {
+    let mut flash = flash_with(&tiny_model(0, 0));
+    for [first, second] in [[1, 2], [u16::MAX, 0]] {
+        let line = [frame(first, &INPUT), frame(second, &Request::Info)].concat();
+        let once = exchange(&mut flash, 2, &line);
+        let again = [line, frame(first, &INPUT)].concat();
+        assert_eq!(exchange(&mut flash, 2, &again), once);
+    }
 }
 
 #[test]
