@@ -15,6 +15,7 @@ mod error;
 mod firmware;
 mod flash;
 mod line;
+pub mod ports;
 mod records;
 mod registry;
 pub mod transport;
@@ -29,7 +30,7 @@ pub use flash::{Fit, check_fit};
 pub use line::Settings;
 pub use lowbit_runtime::protocol::{InfoReply, ModelInfo, TickUnit};
 pub use records::{RecordPlace, StoredRecord};
-pub use registry::{BoardSpec, Limits, Memory, Qemu, Region, Registry, RegistryError};
+pub use registry::{BoardSpec, Limits, Memory, Qemu, Region, Registry, RegistryError, Serial};
 pub use verify::{Difference, Options, Progress, Verdict, check_model, verify};
 
 use std::path::PathBuf;

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::ports::{Port, UsbId};
+
 /// Descriptions that are part of the binary: path and content.
 static EMBEDDED: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/boards.rs"));
 
@@ -29,6 +31,17 @@ pub struct BoardSpec {
     pub limits: Limits,
     /// How to emulate it, if QEMU can.
     pub qemu: Option<Qemu>,
+    /// Its serial port, if it exists as more than an emulation.
+    pub serial: Option<Serial>,
+}
+
+impl BoardSpec {
+    /// Whether `port` may be that of such a board. Boards with the same debugger share its USB id.
+    #[must_use]
+    pub fn may_be_on(&self, port: &Port) -> bool {
+        let serial = self.serial.as_ref();
+        serial.is_some_and(|serial| port.usb.is_some_and(|usb| serial.usb.contains(&usb)))
+    }
 }
 
 /// The parts of a board's memory.
@@ -73,6 +86,16 @@ pub struct Qemu {
     pub program: String,
     /// Its arguments but those for firmware, serial port and semihosting.
     pub arguments: Vec<String>,
+}
+
+/// The serial port of a board.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Serial {
+    /// Bits per second.
+    pub baud: u32,
+    /// What is at the other end of the USB cable: the board or its debugger.
+    pub usb: Vec<UsbId>,
 }
 
 /// Why boards are not known.

@@ -1,6 +1,12 @@
 //! `lowbit boards`.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use clap::Args;
+use lowbit_host::board::ports::{self, Port, UsbId};
+use lowbit_host::board::transport::SerialLine;
+use lowbit_host::board::{BoardSpec, Client, Greeting, Settings};
 use serde::Serialize;
 
 use super::Context;
@@ -14,6 +20,9 @@ Examples:
   lowbit boards --json
   lowbit boards --boards-dir my-boards";
 
+/// Time that a board on a port has to say what it is.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -26,8 +35,32 @@ pub(crate) struct Arguments {
 #[derive(Debug, Serialize)]
 struct Report {
     boards: Vec<Board>,
+    /// Serial ports on USB that are plugged in.
+    ports: Vec<PluggedIn>,
     /// GPUs of this computer, for `--backend wgpu`.
     adapters: Vec<Adapter>,
+}
+
+#[derive(Debug, Serialize)]
+struct PluggedIn {
+    port: String,
+    usb: Option<UsbId>,
+    product: Option<String>,
+    /// Boards that have such a port.
+    candidates: Vec<String>,
+    /// What answers there. A port that no known board has is left alone.
+    answer: Option<Answer>,
+    /// Why nothing does.
+    error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    board: String,
+    /// Version of the runtime in its firmware.
+    runtime: String,
+    /// Identity of its model.
+    model: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -53,6 +86,8 @@ struct Board {
 
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
     let registry = arguments.boards.registry()?;
+    let ports = ports::list().into_iter();
+    let ports = ports.map(|port| ask(context, registry.boards(), port));
     let boards = registry.boards().iter().map(|board| Board {
         name: board.name.clone(),
         description: board.description.clone(),
@@ -68,10 +103,58 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
     });
     let report = Report {
         boards: boards.collect(),
+        ports: ports.collect(),
         adapters: adapters(),
     };
     context.output.result(&report, || text(&report))?;
     Ok(Outcome::Done)
+}
+
+/// Asks what is on a port, if it can be one of `boards`.
+fn ask(context: &Context, boards: &[BoardSpec], port: Port) -> PluggedIn {
+    let candidates: Vec<_> = boards
+        .iter()
+        .filter(|board| board.may_be_on(&port))
+        .collect();
+    let settings = Settings {
+        timeout: ANSWER_TIME,
+        interrupted: Some(Arc::clone(&context.stop)),
+        ..Settings::default()
+    };
+    let mut bauds: Vec<_> = candidates
+        .iter()
+        .filter_map(|board| Some(board.serial.as_ref()?.baud))
+        .collect();
+    bauds.dedup();
+    let mut result = PluggedIn {
+        candidates: candidates.iter().map(|board| board.name.clone()).collect(),
+        usb: port.usb,
+        product: port.product,
+        answer: None,
+        error: None,
+        port: port.name,
+    };
+    for baud in bauds {
+        let line = SerialLine::open(&result.port, baud).map_err(Into::into);
+        match line.and_then(|line| Client::connect(Box::new(line), settings.clone())) {
+            Ok(client) => {
+                result.answer = Some(answer(client.greeting()));
+                result.error = None;
+                break;
+            }
+            Err(error) => result.error = Some(error.to_string()),
+        }
+    }
+    result
+}
+
+fn answer(greeting: &Greeting) -> Answer {
+    let identity = greeting.model.map(|model| model.identity);
+    Answer {
+        board: greeting.board.clone(),
+        runtime: greeting.runtime.clone(),
+        model: identity.map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
+    }
 }
 
 /// None where they cannot be asked for.
@@ -99,6 +182,7 @@ fn adapters() -> Vec<Adapter> {
 
 fn text(report: &Report) -> String {
     let boards = boards_text(&report.boards);
+    let boards = format!("{boards}\n{}", ports_text(&report.ports));
     if report.adapters.is_empty() {
         let none = if cfg!(feature = "wgpu") {
             "No GPU found on this computer"
@@ -116,6 +200,34 @@ fn text(report: &Report) -> String {
     let header = ["GPU of this computer", "kind", "driver"];
     let adapters = columns(&header, &rows.collect::<Vec<_>>());
     format!("{boards}\n{adapters}")
+}
+
+fn ports_text(ports: &[PluggedIn]) -> String {
+    if ports.is_empty() {
+        return "No serial port on USB is plugged in\n".to_owned();
+    }
+    let rows = ports.iter().map(|port| {
+        let state = match (&port.answer, &port.error) {
+            (Some(answer), _) => format!("answers as {}", answer.board),
+            (None, Some(error)) => error.clone(),
+            (None, None) => "no known board".to_owned(),
+        };
+        let answer = port.answer.as_ref();
+        let runtime = answer.map_or("-", |answer| &answer.runtime);
+        let model = answer.and_then(|answer| answer.model.as_deref()?.get(..12));
+        vec![
+            port.port.clone(),
+            port.usb.map_or("-".to_owned(), |usb| usb.to_string()),
+            port.product.clone().unwrap_or("-".to_owned()),
+            runtime.to_owned(),
+            model.unwrap_or("-").to_owned(),
+            state,
+        ]
+    });
+    columns(
+        &["port", "USB", "product", "firmware", "model", "state"],
+        &rows.collect::<Vec<_>>(),
+    )
 }
 
 fn boards_text(boards: &[Board]) -> String {

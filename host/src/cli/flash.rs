@@ -16,7 +16,8 @@ use super::output::{Output, grouped, table};
 const EXAMPLES: &str = "\
 Examples:
   lowbit flash --board mps2-an386 model.lowbit
-  lowbit flash --board mps2-an386 --state /tmp/boards model.lowbit";
+  lowbit flash --board mps2-an386 --state /tmp/boards model.lowbit
+  lowbit flash --board b-l475e-iot01a --port /dev/ttyACM0 model.lowbit";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use lowbit_host::board::transport::{InProcess, QemuProcess, Transport};
+use lowbit_host::board::ports;
+use lowbit_host::board::transport::{InProcess, QemuProcess, SerialLine, Transport};
 use lowbit_host::board::{
     self, BoardSpec, Client, Error, FIRMWARE_DIRECTORY_VARIABLE, FirmwareError, Registry, Settings,
 };
@@ -62,6 +63,13 @@ impl LinkArguments {
 /// How to reach a board, and what it remembers.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectionArguments {
+    /// Serial port of the real board, as /dev/ttyACM0 or COM3 [default: emulate the board, or the
+    /// port that it is plugged into]
+    #[arg(long, value_name = "PORT", env = "LOWBIT_PORT")]
+    port: Option<String>,
+    /// Bits per second on the serial port [default: as the board's firmware]
+    #[arg(long, value_name = "N")]
+    baud: Option<u32>,
     /// Directory in which emulated boards keep their flash [default: in the user's data directory]
     #[arg(long, value_name = "DIR", env = "LOWBIT_STATE_DIR")]
     state: Option<PathBuf>,
@@ -75,6 +83,14 @@ impl ConnectionArguments {
     pub(crate) fn connect(&self, context: &Context, board: &str) -> Result<Client, Failure> {
         let registry = self.boards.registry()?;
         let board = registry.find(board)?;
+        match &self.port {
+            Some(port) => self.open(context, board, port),
+            None if board.qemu.is_some() => greet(context, Box::new(self.emulate(board)?)),
+            None => self.open(context, board, &only_port(board)?),
+        }
+    }
+
+    fn emulate(&self, board: &BoardSpec) -> Result<QemuProcess, Failure> {
         let state = match &self.state {
             Some(directory) => directory.clone(),
             None => board::default_state_directory().ok_or_else(|| {
@@ -83,8 +99,43 @@ impl ConnectionArguments {
             })?,
         };
         let firmware = self.firmware.find(board)?;
-        let transport = QemuProcess::start(board, &firmware, &state)?;
-        greet(context, Box::new(transport))
+        Ok(QemuProcess::start(board, &firmware, &state)?)
+    }
+
+    fn open(&self, context: &Context, board: &BoardSpec, port: &str) -> Result<Client, Failure> {
+        let described = board.serial.as_ref().map(|serial| serial.baud);
+        let baud = self.baud.or(described).ok_or_else(|| {
+            Failure::new(format!(
+                "`{}` has no serial port in its `board.toml`",
+                board.name
+            ))
+            .hint("give its speed with --baud N")
+        })?;
+        let client = greet(context, Box::new(SerialLine::open(port, baud)?))?;
+        let found = &client.greeting().board;
+        if *found != board.name {
+            let message = format!("the board on `{port}` is `{found}`, not `{}`", board.name);
+            return Err(Failure::new(message).hint(format!("use --board {found}")));
+        }
+        Ok(client)
+    }
+}
+
+/// The serial port that the board may be on, if there is only one.
+fn only_port(board: &BoardSpec) -> Result<String, Failure> {
+    let mut ports = ports::list();
+    ports.retain(|port| board.may_be_on(port));
+    let names: Vec<_> = ports.into_iter().map(|port| port.name).collect();
+    match names.as_slice() {
+        [name] => Ok(name.clone()),
+        [] => Err(Failure::new(format!("no `{}` is plugged in", board.name))
+            .hint("`lowbit boards` lists the serial ports; --port PORT takes another one")),
+        several => Err(Failure::new(format!(
+            "`{}` may be on any of {}",
+            board.name,
+            several.join(", ")
+        ))
+        .hint("choose one with --port PORT")),
     }
 }
 

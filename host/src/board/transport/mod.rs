@@ -3,6 +3,7 @@
 mod in_process;
 mod memory_flash;
 mod qemu;
+mod serial;
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 pub use in_process::InProcess;
 pub use qemu::QemuProcess;
+pub use serial::SerialLine;
 
 /// A line to a board.
 pub trait Transport: Send {
@@ -65,6 +67,37 @@ pub enum TransportError {
         /// The lock.
         path: PathBuf,
     },
+    /// There is no such serial port.
+    #[error("there is no serial port `{port}`; {}", plugged_in(plugged))]
+    NoPort {
+        /// The port.
+        port: String,
+        /// Those that there are.
+        plugged: Vec<String>,
+    },
+    /// The user may not use the port.
+    #[error(
+        "you may not use the serial port `{port}`: on Linux join the group that it belongs to \
+         (`sudo usermod -a -G dialout $USER`; on Arch the group is uucp) and log in again"
+    )]
+    PortDenied {
+        /// The port.
+        port: String,
+    },
+    /// Somebody else uses the port.
+    #[error("the serial port `{port}` is in use by another program")]
+    PortBusy {
+        /// The port.
+        port: String,
+    },
+    /// The port does not work.
+    #[error("cannot use the serial port `{port}`: {reason}")]
+    Port {
+        /// The port.
+        port: String,
+        /// The system's reason.
+        reason: String,
+    },
     /// The other end is gone.
     #[error("{what} stopped: {reason}")]
     Closed {
@@ -73,6 +106,13 @@ pub enum TransportError {
         /// Its last words.
         reason: String,
     },
+}
+
+fn plugged_in(ports: &[String]) -> String {
+    match ports {
+        [] => "none is plugged in".to_owned(),
+        ports => format!("plugged in: {}", ports.join(", ")),
+    }
 }
 
 /// Waits for the next bytes that a reading thread sends. `Err` if the thread has ended.
