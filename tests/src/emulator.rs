@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-use lowbit_host::board::transport::QemuProcess;
+use lowbit_host::board::transport::BoardProcess;
 use lowbit_host::board::{BoardSpec, Client, Registry, Settings};
 
 /// A board with its firmware, and a directory for its flash.
@@ -38,9 +38,10 @@ impl Emulator {
             .find(name)
             .map_err(|error| error.to_string())?
             .clone();
-        let qemu = board.qemu.as_ref().ok_or("it cannot be emulated")?;
-        let found = Command::new(&qemu.program).arg("--version").output();
-        found.map_err(|error| format!("`{}`: {error}", qemu.program))?;
+        if let Some(qemu) = &board.qemu {
+            let found = Command::new(&qemu.program).arg("--version").output();
+            found.map_err(|error| format!("`{}`: {error}", qemu.program))?;
+        }
         Ok(Self {
             firmware: build_firmware(name)?,
             state: tempfile::tempdir().map_err(|error| error.to_string())?,
@@ -59,8 +60,8 @@ impl Emulator {
     /// # Panics
     /// If it cannot be started.
     #[must_use]
-    pub fn start(&self) -> QemuProcess {
-        QemuProcess::start(&self.board, &self.firmware, self.state()).expect("starts")
+    pub fn start(&self) -> BoardProcess {
+        BoardProcess::start(&self.board, &self.firmware, self.state()).expect("starts")
     }
 
     /// Starts the board and asks it what it is.

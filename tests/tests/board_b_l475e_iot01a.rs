@@ -53,7 +53,7 @@ fn a_resnet_runs_in_the_memory_of_the_chip_and_survives_a_power_cut() {
     let memory = &emulator.board.memory;
     let end = |region: Region| region.origin + region.bytes;
     assert_eq!(
-        (memory.firmware.origin, end(memory.models)),
+        (memory.firmware.expect("is one").origin, end(memory.models)),
         (0x0800_0000, 0x0810_0000)
     );
     assert_eq!(
@@ -61,7 +61,10 @@ fn a_resnet_runs_in_the_memory_of_the_chip_and_survives_a_power_cut() {
         (0x2000_0000, 96 * 1024)
     );
     assert_eq!(
-        (memory.stack.origin, end(memory.data)),
+        (
+            memory.stack.expect("is one").origin,
+            end(memory.data.expect("is one"))
+        ),
         (0x1000_0000, 0x1000_8000)
     );
 

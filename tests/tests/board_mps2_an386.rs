@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use lowbit_host::board::transport::{QemuProcess, Transport, TransportError};
+use lowbit_host::board::transport::{BoardProcess, Transport, TransportError};
 use lowbit_host::board::{Client, Error, Options, Settings, TickUnit, verify};
 use lowbit_host::data::Dataset;
 use lowbit_runtime::testing::{PIXELS, tiny_model};
@@ -43,7 +43,10 @@ fn hello_agrees_with_the_description() {
     );
     assert_eq!(greeting.arena_bytes, board.memory.arena.bytes);
     assert_eq!(greeting.slots, board.limits.slots);
-    assert_eq!(greeting.stack_bytes, board.memory.stack.bytes);
+    assert_eq!(
+        greeting.stack_bytes,
+        board.memory.stack.expect("is one").bytes
+    );
     assert_eq!(greeting.tick, TickUnit::Instructions);
     assert_eq!(greeting.runtime, lowbit_runtime::VERSION);
     assert_eq!(greeting.model, None);
@@ -289,7 +292,7 @@ fn a_board_is_used_by_one_at_a_time() {
     };
     let first = emulator.start();
     let firmware = lowbit_host::board::find_firmware(&emulator.board, None).expect("is built");
-    let second = QemuProcess::start(&emulator.board, &firmware, emulator.state());
+    let second = BoardProcess::start(&emulator.board, &firmware, emulator.state());
     let error = second.expect_err("the flash is in use");
     assert!(matches!(error, TransportError::Busy { .. }), "{error}");
     drop(first);
@@ -304,7 +307,7 @@ fn a_missing_emulator_is_named() {
     let mut board = emulator.board.clone();
     let qemu = board.qemu.as_mut().expect("can be emulated");
     qemu.program = "qemu-system-none".into();
-    let error = QemuProcess::start(&board, "firmware".as_ref(), emulator.state());
+    let error = BoardProcess::start(&board, "firmware".as_ref(), emulator.state());
     let shown = error.expect_err("there is no such program").to_string();
     assert!(
         shown.starts_with("`qemu-system-none` is not installed: run `scripts/setup`"),
@@ -319,7 +322,7 @@ fn a_firmware_that_does_not_start_ends_in_the_emulators_words() {
         return;
     };
     let firmware = emulator.state().join("no-firmware");
-    let process = QemuProcess::start(&emulator.board, &firmware, emulator.state());
+    let process = BoardProcess::start(&emulator.board, &firmware, emulator.state());
     let connected = Client::connect(Box::new(process.expect("starts")), Settings::default());
     let shown = connected.expect_err("no firmware").to_string();
     assert!(shown.contains("no-firmware"), "{shown}");

@@ -97,7 +97,10 @@ fn a_board_is_what_its_description_says() {
         );
         assert_eq!(greeting.arena_bytes, board.memory.arena.bytes);
         assert_eq!(greeting.slots, board.limits.slots);
-        assert_eq!(greeting.stack_bytes, board.memory.stack.bytes);
+        assert_eq!(
+            greeting.stack_bytes,
+            board.memory.stack.expect("is one").bytes
+        );
         assert_eq!(greeting.tick, TickUnit::Instructions);
     });
 }
@@ -133,7 +136,7 @@ fn counts_repeat_exactly_and_layers_add_up() {
         assert!(sum <= whole && whole - sum < 1000, "{sum} of {whole}");
         let header = lowbit_runtime::format::Model::new_checked(&model).expect("is a model");
         assert_eq!(first.arena_bytes, header.header().arena_bytes);
-        let reserved = emulator.board.memory.stack.bytes;
+        let reserved = emulator.board.memory.stack.expect("is one").bytes;
         let used = first.stack_bytes.expect("is painted");
         assert!(
             used > 500 && used < reserved,

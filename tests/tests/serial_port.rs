@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use lowbit_host::board::transport::{QemuProcess, Transport};
+use lowbit_host::board::transport::{BoardProcess, Transport};
 use lowbit_runtime::testing::tiny_model;
 use lowbit_tests::{Emulator, Finished, random_network, run};
 use serialport::{SerialPort, TTYPort};
@@ -25,7 +25,7 @@ struct Cable {
 }
 
 impl Cable {
-    fn plug(board: QemuProcess) -> Self {
+    fn plug(board: BoardProcess) -> Self {
         let (end, mut port) = TTYPort::pair().expect("there are pseudo-terminals");
         port.set_exclusive(false).expect("others may open it");
         let unplugged = Arc::new(AtomicBool::new(false));
@@ -53,7 +53,7 @@ impl Drop for Cable {
 }
 
 /// Carries bytes both ways until the cable is unplugged.
-fn carry(mut end: TTYPort, mut board: QemuProcess, unplugged: &AtomicBool) {
+fn carry(mut end: TTYPort, mut board: BoardProcess, unplugged: &AtomicBool) {
     end.set_timeout(PATIENCE).expect("is a valid time");
     let mut bytes = [0; 4096];
     while !unplugged.load(Ordering::Relaxed) {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::BoardSpec;
+use super::registry::NATIVE;
 
 /// Environment variable that names a directory with firmware, one ELF file per board, called like
 /// the board's package.
@@ -36,10 +37,11 @@ fn list(paths: &[PathBuf]) -> String {
 /// # Errors
 /// If there is none; the error says how to build it.
 pub fn find(board: &BoardSpec, directory: Option<&Path>) -> Result<PathBuf, FirmwareError> {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../boards/target")
-        .join(&board.target)
-        .join("release");
+    let mut built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../boards/target");
+    if board.target != NATIVE {
+        built.push(&board.target);
+    }
+    built.push("release");
     let directories = directory.map(Path::to_owned).into_iter().chain([built]);
     let looked: Vec<_> = directories
         .map(|directory| directory.join(&board.package))

@@ -30,7 +30,9 @@ pub use flash::{Fit, check_fit};
 pub use line::Settings;
 pub use lowbit_runtime::protocol::{InfoReply, ModelInfo, TickUnit};
 pub use records::{RecordPlace, StoredRecord};
-pub use registry::{BoardSpec, Limits, Memory, Qemu, Region, Registry, RegistryError, Serial};
+pub use registry::{
+    BoardSpec, Limits, Memory, Process, Qemu, Region, Registry, RegistryError, Serial,
+};
 pub use verify::{Difference, Options, Progress, Verdict, check_model, verify};
 
 use std::path::PathBuf;

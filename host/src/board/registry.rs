@@ -9,6 +9,9 @@ use super::ports::{Port, UsbId};
 /// Descriptions that are part of the binary: path and content.
 static EMBEDDED: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/boards.rs"));
 
+/// The target of firmware for the computer that builds it.
+pub(super) const NATIVE: &str = "native";
+
 /// What a `board.toml` says.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,7 +22,7 @@ pub struct BoardSpec {
     pub description: String,
     /// Processor core.
     pub core: String,
-    /// Rust target of the firmware.
+    /// Rust target of the firmware; `native` is whatever computer builds it.
     pub target: String,
     /// Cargo package of the firmware, and name of its ELF file.
     pub package: String,
@@ -31,6 +34,8 @@ pub struct BoardSpec {
     pub limits: Limits,
     /// How to emulate it, if QEMU can.
     pub qemu: Option<Qemu>,
+    /// How to run its service on this computer, if that can.
+    pub process: Option<Process>,
     /// Its serial port, if it exists as more than an emulation.
     pub serial: Option<Serial>,
 }
@@ -48,14 +53,14 @@ impl BoardSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Memory {
-    /// Program code.
-    pub firmware: Region,
+    /// Program code. On a board with an operating system that and the next two are its business.
+    pub firmware: Option<Region>,
     /// Model slots.
     pub models: Region,
     /// Stack.
-    pub stack: Region,
+    pub stack: Option<Region>,
     /// All other data.
-    pub data: Region,
+    pub data: Option<Region>,
     /// What a model computes in.
     pub arena: Region,
 }
@@ -85,6 +90,14 @@ pub struct Qemu {
     /// Program.
     pub program: String,
     /// Its arguments but those for firmware, serial port and semihosting.
+    pub arguments: Vec<String>,
+}
+
+/// How to run a board's service as a process of this computer.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Process {
+    /// Its arguments.
     pub arguments: Vec<String>,
 }
 
@@ -285,13 +298,13 @@ mod tests {
             let memory = &board.memory;
             let regions = [
                 ("FLASH", memory.firmware),
-                ("MODELS", memory.models),
+                ("MODELS", Some(memory.models)),
                 ("STACK", memory.stack),
                 ("RAM", memory.data),
-                ("ARENA", memory.arena),
+                ("ARENA", Some(memory.arena)),
             ];
             for (name, region) in regions {
-                let Region { origin, bytes } = region;
+                let Region { origin, bytes } = region.expect("a chip has all of them");
                 let expected = format!("ORIGIN = {origin:#010x}, LENGTH = {bytes:#010x}");
                 let line = script
                     .lines()

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use lowbit_host::board::transport::{QemuProcess, TransportError};
+use lowbit_host::board::transport::{BoardProcess, TransportError};
 use lowbit_host::board::{self, Client, Registry, Verdict};
 use lowbit_host::data::{Dataset, Source};
 use lowbit_host::demo::float_training::{self, Settings};
@@ -289,7 +289,7 @@ fn connect(context: &Context, arguments: &Arguments) -> Result<Client, Failure> 
     let registry = Registry::embedded()?;
     let spec = registry.find(BOARD)?;
     let firmware = arguments.firmware.find(spec)?;
-    match QemuProcess::start(spec, &firmware, &arguments.out.join("boards")) {
+    match BoardProcess::start(spec, &firmware, &arguments.out.join("boards")) {
         Ok(process) => link::greet(context, Box::new(process)),
         Err(error @ TransportError::NoEmulator { .. }) => {
             context.output.say(format!(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use lowbit_host::board::ports;
-use lowbit_host::board::transport::{InProcess, QemuProcess, SerialLine, Transport};
+use lowbit_host::board::transport::{BoardProcess, InProcess, SerialLine, TcpLine, Transport};
 use lowbit_host::board::{
     self, BoardSpec, Client, Error, FIRMWARE_DIRECTORY_VARIABLE, FirmwareError, Registry, Settings,
 };
@@ -67,6 +67,15 @@ pub(crate) struct ConnectionArguments {
     /// port that it is plugged into]
     #[arg(long, value_name = "PORT", env = "LOWBIT_PORT")]
     port: Option<String>,
+    /// Where the board answers on the network, tcp:HOST:PORT
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "LOWBIT_CONNECT",
+        conflicts_with = "port"
+    )]
+    #[arg(value_parser = tcp_address)]
+    connect: Option<String>,
     /// Bits per second on the serial port [default: as the board's firmware]
     #[arg(long, value_name = "N")]
     baud: Option<u32>,
@@ -83,23 +92,28 @@ impl ConnectionArguments {
     pub(crate) fn connect(&self, context: &Context, board: &str) -> Result<Client, Failure> {
         let registry = self.boards.registry()?;
         let board = registry.find(board)?;
+        if let Some(address) = &self.connect {
+            return greet_as(context, Box::new(TcpLine::connect(address)?), board);
+        }
         match &self.port {
             Some(port) => self.open(context, board, port),
-            None if board.qemu.is_some() => greet(context, Box::new(self.emulate(board)?)),
+            None if board.qemu.is_some() || board.process.is_some() => {
+                greet(context, Box::new(self.start(board)?))
+            }
             None => self.open(context, board, &only_port(board)?),
         }
     }
 
-    fn emulate(&self, board: &BoardSpec) -> Result<QemuProcess, Failure> {
+    fn start(&self, board: &BoardSpec) -> Result<BoardProcess, Failure> {
         let state = match &self.state {
             Some(directory) => directory.clone(),
             None => board::default_state_directory().ok_or_else(|| {
-                Failure::new("no home directory to keep the emulated board's flash in")
+                Failure::new("no home directory to keep the board's flash in")
                     .hint("give a directory with --state DIR")
             })?,
         };
         let firmware = self.firmware.find(board)?;
-        Ok(QemuProcess::start(board, &firmware, &state)?)
+        Ok(BoardProcess::start(board, &firmware, &state)?)
     }
 
     fn open(&self, context: &Context, board: &BoardSpec, port: &str) -> Result<Client, Failure> {
@@ -111,14 +125,34 @@ impl ConnectionArguments {
             ))
             .hint("give its speed with --baud N")
         })?;
-        let client = greet(context, Box::new(SerialLine::open(port, baud)?))?;
-        let found = &client.greeting().board;
-        if *found != board.name {
-            let message = format!("the board on `{port}` is `{found}`, not `{}`", board.name);
-            return Err(Failure::new(message).hint(format!("use --board {found}")));
-        }
-        Ok(client)
+        greet_as(context, Box::new(SerialLine::open(port, baud)?), board)
     }
+}
+
+/// `HOST:PORT` of `tcp:HOST:PORT`.
+fn tcp_address(text: &str) -> Result<String, String> {
+    let address = text
+        .strip_prefix("tcp:")
+        .filter(|address| address.contains(':'));
+    address
+        .map(str::to_owned)
+        .ok_or_else(|| "not of the form tcp:HOST:PORT".to_owned())
+}
+
+/// Performs the handshake with what must be `board`.
+fn greet_as(
+    context: &Context,
+    transport: Box<dyn Transport>,
+    board: &BoardSpec,
+) -> Result<Client, Failure> {
+    let line = transport.describe();
+    let client = greet(context, transport)?;
+    let found = &client.greeting().board;
+    if *found != board.name {
+        let message = format!("{line} is `{found}`, not `{}`", board.name);
+        return Err(Failure::new(message).hint(format!("use --board {found}")));
+    }
+    Ok(client)
 }
 
 /// The serial port that the board may be on, if there is only one.

@@ -2,16 +2,18 @@
 
 mod in_process;
 mod memory_flash;
-mod qemu;
+mod process;
 mod serial;
+mod tcp;
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 pub use in_process::InProcess;
-pub use qemu::QemuProcess;
+pub use process::BoardProcess;
 pub use serial::SerialLine;
+pub use tcp::TcpLine;
 
 /// A line to a board.
 pub trait Transport: Send {
@@ -53,7 +55,10 @@ pub enum TransportError {
         source: std::io::Error,
     },
     /// The board cannot be emulated.
-    #[error("`{board}` cannot be emulated: its `board.toml` has no section `qemu`")]
+    #[error(
+        "`{board}` cannot run on this computer: its `board.toml` has neither a section `qemu` nor \
+         `process`"
+    )]
     NotEmulated {
         /// The board.
         board: String,
@@ -66,6 +71,14 @@ pub enum TransportError {
     Busy {
         /// The lock.
         path: PathBuf,
+    },
+    /// Nothing listens there.
+    #[error("cannot connect to {address}: {source}")]
+    Unreachable {
+        /// Host and port.
+        address: String,
+        /// The system's reason.
+        source: std::io::Error,
     },
     /// There is no such serial port.
     #[error("there is no serial port `{port}`; {}", plugged_in(plugged))]

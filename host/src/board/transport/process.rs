@@ -1,4 +1,5 @@
-//! A board emulated by QEMU, its serial port on the process's standard input and output.
+//! A board that is a process of this computer, an emulator or the service itself: its line is the
+//! process's standard input and output.
 
 use std::fs::TryLockError;
 use std::io::{ErrorKind, Read, Write};
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::board::BoardSpec;
+use crate::board::{BoardSpec, Qemu};
 
 use super::{Transport, TransportError, receive_bytes};
 
@@ -20,54 +21,72 @@ const LOCK_TIME: Duration = Duration::from_secs(1);
 /// How long a process that has closed its output may take to end.
 const EXIT_TIME: Duration = Duration::from_secs(2);
 
-/// A running emulator. It ends with this value.
+/// A running process. It ends with this value.
 #[derive(Debug)]
-pub struct QemuProcess {
-    name: String,
+pub struct BoardProcess {
+    description: String,
     child: Child,
     input: ChildStdin,
     output: Receiver<Vec<u8>>,
     errors: Arc<Mutex<Vec<u8>>>,
-    /// Keeps the flash to ourselves.
-    _lock: std::fs::File,
+    /// Keeps the emulated flash to ourselves.
+    _lock: Option<std::fs::File>,
 }
 
-impl QemuProcess {
-    /// Starts `firmware`. The emulated flash is a file in `state_directory`, which is made if it
-    /// does not exist; whatever the board has written to it survives, however the process ends.
+impl BoardProcess {
+    /// Starts `firmware`. Its flash is a file in `state_directory`, which is made if it does not
+    /// exist; whatever the board has written to it survives, however the process ends.
     ///
     /// # Errors
-    /// If the board has no emulator, the emulator cannot be started, or the flash is in use.
+    /// If the board cannot run on this computer, the process cannot be started, or the flash is in
+    /// use.
     pub fn start(
         board: &BoardSpec,
         firmware: &Path,
         state_directory: &Path,
     ) -> Result<Self, TransportError> {
-        let qemu = board
-            .qemu
-            .as_ref()
-            .ok_or_else(|| TransportError::NotEmulated {
-                board: board.name.clone(),
-            })?;
-        let lock = open_state(&board.name, state_directory)?;
-        let mut child = Command::new(&qemu.program)
-            .args(&qemu.arguments)
-            .args(["-display", "none", "-monitor", "none", "-serial", "stdio"])
-            .args(["-semihosting-config", "enable=on,target=native", "-kernel"])
-            .arg(firmware)
-            .current_dir(state_directory)
+        fs_err::create_dir_all(state_directory)?;
+        let (command, description, lock) = match (&board.qemu, &board.process) {
+            (Some(qemu), _) => (
+                emulator(qemu, firmware),
+                format!("the emulated `{}`", board.name),
+                Some(lock_flash(&board.name, state_directory)?),
+            ),
+            (None, Some(process)) => {
+                let mut command = Command::new(firmware);
+                command.args(&process.arguments);
+                // It locks its flash itself.
+                (command, format!("`{}` on this computer", board.name), None)
+            }
+            (None, None) => {
+                let board = board.name.clone();
+                return Err(TransportError::NotEmulated { board });
+            }
+        };
+        Self::spawn(command, description, state_directory, lock)
+    }
+
+    fn spawn(
+        mut command: Command,
+        description: String,
+        directory: &Path,
+        lock: Option<std::fs::File>,
+    ) -> Result<Self, TransportError> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let mut child = command
+            .current_dir(directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|source| start_error(&qemu.program, source))?;
-        tracing::debug!(board = board.name, pid = child.id(), "emulator started");
-        let missing_pipe = || start_error(&qemu.program, ErrorKind::BrokenPipe.into());
+            .map_err(|source| start_error(&program, source))?;
+        tracing::debug!(program, pid = child.id(), "started");
+        let missing_pipe = || start_error(&program, ErrorKind::BrokenPipe.into());
         let input = child.stdin.take().ok_or_else(missing_pipe)?;
         let output = child.stdout.take().ok_or_else(missing_pipe)?;
         let errors = child.stderr.take().ok_or_else(missing_pipe)?;
         Ok(Self {
-            name: board.name.clone(),
+            description,
             child,
             input,
             output: forward(output),
@@ -107,7 +126,7 @@ impl QemuProcess {
     }
 }
 
-impl Drop for QemuProcess {
+impl Drop for BoardProcess {
     fn drop(&mut self) {
         // Either fails only if the process has ended already.
         let _ = self.child.kill();
@@ -115,7 +134,7 @@ impl Drop for QemuProcess {
     }
 }
 
-impl Transport for QemuProcess {
+impl Transport for BoardProcess {
     fn send(&mut self, bytes: &[u8]) -> Result<(), TransportError> {
         let sent = self
             .input
@@ -129,7 +148,7 @@ impl Transport for QemuProcess {
     }
 
     fn describe(&self) -> String {
-        format!("the emulated `{}`", self.name)
+        self.description.clone()
     }
 }
 
@@ -141,9 +160,19 @@ fn start_error(program: &str, source: std::io::Error) -> TransportError {
     }
 }
 
-/// Makes the file of the flash and locks it.
-fn open_state(board: &str, directory: &Path) -> Result<std::fs::File, TransportError> {
-    fs_err::create_dir_all(directory)?;
+/// QEMU with the serial port on its standard input and output.
+fn emulator(qemu: &Qemu, firmware: &Path) -> Command {
+    let mut command = Command::new(&qemu.program);
+    command
+        .args(&qemu.arguments)
+        .args(["-display", "none", "-monitor", "none", "-serial", "stdio"])
+        .args(["-semihosting-config", "enable=on,target=native", "-kernel"])
+        .arg(firmware);
+    command
+}
+
+/// Makes the file of the emulated flash and locks it.
+fn lock_flash(board: &str, directory: &Path) -> Result<std::fs::File, TransportError> {
     let path = directory.join(format!("{board}.flash"));
     let file = fs_err::OpenOptions::new()
         .create(true)

@@ -1,0 +1,141 @@
+//! The board `linux`: the service as a program, over standard input and output and over TCP.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use lowbit_host::board::transport::TcpLine;
+use lowbit_host::board::{Client, Settings};
+use lowbit_runtime::testing::tiny_model;
+use lowbit_tests::{Finished, random_network, run, run_build};
+
+const MODEL: &str = "model.lowbit";
+
+/// A program that listens on a port of this computer.
+struct Listening {
+    child: Child,
+    address: String,
+}
+
+impl Listening {
+    fn start(program: &Path, state: &Path) -> Self {
+        let mut child = Command::new(program)
+            .args(["--listen", "127.0.0.1:0", "--state"])
+            .arg(state)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        let mut line = String::new();
+        let errors = child.stderr.take().expect("is piped");
+        BufReader::new(errors)
+            .read_line(&mut line)
+            .expect("says where");
+        let address = line
+            .trim()
+            .rsplit(' ')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        Self { child, address }
+    }
+
+    fn connect(&self) -> Client {
+        let line = TcpLine::connect(&self.address).expect("listens");
+        Client::connect(Box::new(line), Settings::default()).expect("answers")
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.child.kill().expect("is there");
+        self.child.wait().expect("ends");
+    }
+}
+
+fn lowbit(arguments: &[&str], folder: &Path, link: &[&str]) -> Finished {
+    let model = folder.join(MODEL);
+    let model = model.to_str().expect("is text");
+    run([
+        &[arguments[0], "--board", "linux", model],
+        &arguments[1..],
+        link,
+    ]
+    .concat())
+}
+
+/// Writes a model and verifies it, twice, the second time after the program has ended.
+fn flash_and_verify(folder: &Path, link: &[&str]) {
+    let flashed = lowbit(&["flash", "--json"], folder, link);
+    assert_eq!(flashed.code, 0, "{}", flashed.stderr);
+    assert_eq!(flashed.json()["board"], "linux");
+    let again = lowbit(&["flash", "--json"], folder, link);
+    assert_eq!(again.json()["unchanged"], true, "{}", again.stderr);
+    let verify = [
+        "verify", "--data", "shapes", "--limit", "20", "--layers", "--json",
+    ];
+    let verified = lowbit(&verify, folder, link);
+    assert_eq!(verified.code, 0, "{}", verified.stderr);
+    assert_eq!(verified.json()["agreement"], 1.0);
+}
+
+#[test]
+fn a_model_is_flashed_and_verified_as_a_process_of_this_computer() {
+    run_build(&["linux"]).expect("builds");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs_err::write(folder.path().join(MODEL), random_network("resnet8", 4)).expect("is written");
+    let state = folder.path().join("state");
+    flash_and_verify(
+        folder.path(),
+        &["--state", state.to_str().expect("is text")],
+    );
+}
+
+#[test]
+fn a_model_is_flashed_and_verified_over_tcp() {
+    let program = run_build(&["linux"]).expect("builds");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs_err::write(folder.path().join(MODEL), random_network("resnet8", 3)).expect("is written");
+    let listening = Listening::start(&program, folder.path());
+    let link = format!("tcp:{}", listening.address);
+    flash_and_verify(folder.path(), &["--connect", &link]);
+    drop(listening);
+    let refused = lowbit(&["flash"], folder.path(), &["--connect", &link]);
+    assert_eq!(refused.code, 2);
+    assert!(
+        refused.stderr.contains("cannot connect to 127.0.0.1:"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
+fn both_slots_are_used_and_the_newest_model_survives_the_program() {
+    let program = run_build(&["linux"]).expect("builds");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut slots = Vec::new();
+    for number in 0..4 {
+        let listening = Listening::start(&program, folder.path());
+        let mut client = listening.connect();
+        let before = client.greeting().model.map(|model| model.identity);
+        assert_eq!(before, (number > 0).then(|| [number - 1; 32]));
+        let model = tiny_model(number.into(), number);
+        client.flash(&model, &mut |_| {}).expect("is taken");
+        slots.push(client.info().expect("answers").slot);
+    }
+    assert_eq!(slots, [Some(0), Some(1), Some(0), Some(1)]);
+}
+
+#[test]
+fn models_are_used_by_one_program_at_a_time() {
+    let program = run_build(&["linux"]).expect("builds");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let _first = Listening::start(&program, folder.path());
+    let second = Command::new(&program)
+        .arg("--state")
+        .arg(folder.path())
+        .output();
+    let second = second.expect("starts");
+    assert_eq!(second.status.code(), Some(2));
+    let shown = String::from_utf8_lossy(&second.stderr);
+    assert!(shown.contains("in use by another process"), "{shown}");
+}
