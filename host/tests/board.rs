@@ -22,8 +22,8 @@ fn board() -> BoardSpec {
 
 fn impatient() -> Settings {
     Settings {
-        timeout: Duration::from_millis(50),
-        long_timeout: Duration::from_millis(200),
+        timeout: Duration::from_millis(500),
+        long_timeout: Duration::from_secs(2),
         interrupted: None,
     }
 }
