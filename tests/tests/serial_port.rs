@@ -1,6 +1,7 @@
 //! The real binary on a serial port: a pseudo-terminal with an emulated board at its other end.
 #![cfg(unix)]
 
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,21 +21,23 @@ struct Cable {
     port: String,
     unplugged: Arc<AtomicBool>,
     carrier: Option<JoinHandle<()>>,
-    /// Keeps the port open while no program uses it.
-    _port: TTYPort,
+    /// Keeps the port open while no program uses it, without the lock of one that does.
+    _port: File,
 }
 
 impl Cable {
     fn plug(board: BoardProcess) -> Self {
-        let (end, mut port) = TTYPort::pair().expect("there are pseudo-terminals");
-        port.set_exclusive(false).expect("others may open it");
+        let (end, port) = TTYPort::pair().expect("there are pseudo-terminals");
+        let name = port.name().expect("has a name");
+        let open = File::open(&name).expect("can be opened");
+        drop(port);
         let unplugged = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&unplugged);
         Self {
-            port: port.name().expect("has a name"),
+            port: name,
             carrier: Some(thread::spawn(move || carry(end, board, &stop))),
             unplugged,
-            _port: port,
+            _port: open,
         }
     }
 
