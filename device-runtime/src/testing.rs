@@ -1,5 +1,6 @@
-//! A packed file for tests, small enough to be built by hand, and flash to put it into.
+//! Packed files for tests, small enough to be built by hand, and a board that they can be sent to.
 
+pub mod host;
 pub mod memory_flash;
 
 use alloc::vec;

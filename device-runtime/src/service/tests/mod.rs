@@ -1,6 +1,5 @@
-use crate::testing::memory_flash;
+use crate::testing::{host, memory_flash};
 
 mod calibration;
-mod host;
 mod requests;
 mod slots;

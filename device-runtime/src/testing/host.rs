@@ -1,6 +1,7 @@
 //! A host that writes its requests in advance and reads the replies afterwards.
 
-use std::convert::Infallible;
+use alloc::vec::Vec;
+use core::convert::Infallible;
 
 use super::memory_flash::MemoryFlash;
 use crate::format::CHECKSUM;
@@ -11,9 +12,9 @@ use crate::protocol::{
 use crate::service::{Board, Buffers, Description, Platform, run};
 
 /// Bytes of data per message with the board's buffers.
-pub(super) const CHUNK: usize = chunk_bytes(MIN_FRAME_BYTES);
+pub const CHUNK: usize = chunk_bytes(MIN_FRAME_BYTES);
 /// Bytes of the board's arena.
-pub(super) const ARENA_BYTES: usize = 112;
+pub const ARENA_BYTES: usize = 112;
 
 struct Line<'a> {
     requests: &'a [u8],
@@ -26,7 +27,8 @@ impl embedded_io::ErrorType for Line<'_> {
 
 impl embedded_io::Read for Line<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
-        self.requests.read(buffer).map_err(|never| match never {})
+        let Ok(count) = self.requests.read(buffer);
+        Ok(count)
     }
 }
 
@@ -59,7 +61,7 @@ impl Platform for Clock {
 struct Arena([u8; ARENA_BYTES]);
 
 /// Starts a board with `slots` slots, sends it `line` and returns what it sends.
-pub(super) fn exchange(flash: &mut MemoryFlash, slots: u8, line: &[u8]) -> Vec<u8> {
+pub fn exchange(flash: &mut MemoryFlash, slots: u8, line: &[u8]) -> Vec<u8> {
     let mut replies = Vec::new();
     let board = Board {
         description: Description {
@@ -83,14 +85,15 @@ pub(super) fn exchange(flash: &mut MemoryFlash, slots: u8, line: &[u8]) -> Vec<u
     replies
 }
 
-pub(super) fn frame(sequence: u16, request: &Request<'_>) -> Vec<u8> {
+/// A message as it goes over the line.
+pub fn frame(sequence: u16, message: &impl serde::Serialize) -> Vec<u8> {
     let (mut plain, mut frame) = ([0; FRAME_BYTES], [0; FRAME_BYTES]);
-    let length = encode(sequence, request, &mut plain, &mut frame).expect("fits");
+    let length = encode(sequence, message, &mut plain, &mut frame).expect("fits");
     frame[..length].to_vec()
 }
 
 /// Starts a board, sends the requests with rising numbers and hands each reply to `check`.
-pub(super) fn converse(
+pub fn converse(
     flash: &mut MemoryFlash,
     slots: u8,
     requests: &[Request<'_>],
@@ -119,7 +122,7 @@ pub(super) fn converse(
 }
 
 /// The requests that write `model`.
-pub(super) fn flash_requests(model: &[u8]) -> Vec<Request<'_>> {
+pub fn flash_requests(model: &[u8]) -> Vec<Request<'_>> {
     let begin = Request::FlashBegin {
         length: model.len() as u32,
         checksum: CHECKSUM.checksum(model),
@@ -136,12 +139,12 @@ pub(super) fn flash_requests(model: &[u8]) -> Vec<Request<'_>> {
 }
 
 /// The generation of the model that a freshly started board uses.
-pub(super) fn generation(flash: &mut MemoryFlash, slots: u8) -> Option<u32> {
+pub fn generation(flash: &mut MemoryFlash, slots: u8) -> Option<u32> {
     model(flash, slots).map(|model| model.generation)
 }
 
 /// The model that a freshly started board uses.
-pub(super) fn model(flash: &mut MemoryFlash, slots: u8) -> Option<ModelInfo> {
+pub fn model(flash: &mut MemoryFlash, slots: u8) -> Option<ModelInfo> {
     let mut found = None;
     converse(
         flash,
