@@ -41,8 +41,7 @@ fn resnet20(weights: &Path) -> Vec<u8> {
     };
     let program = lower::lower(&quantized_resnet20(weights, 6), &options);
     let mut program = program.expect("lowers");
-    program.choose_fast_layers();
-    program.calibration.retain(|layer| layer.fast);
+    program.keep_fast_layers();
     pack::pack(&program, &[]).expect("packs")
 }
 

@@ -22,9 +22,10 @@ fn with_statistics() -> lower::Options {
 fn packed(weights: &Path, passes: Passes) -> Vec<u8> {
     let program = lower::lower(&quantized_resnet20(weights, 6), &with_statistics());
     let mut program = program.expect("lowers");
-    program.choose_fast_layers();
-    let all = passes == Passes::Exact;
-    program.calibration.retain(|layer| all || layer.fast);
+    match passes {
+        Passes::Exact => program.choose_fast_layers(),
+        Passes::Fast => program.keep_fast_layers(),
+    }
     pack::pack(&program, &[]).expect("packs")
 }
 

@@ -122,10 +122,7 @@ pub(crate) fn pack_network(
     let mut program = lower::lower(student, options)?;
     match keep {
         Keep::None => program.calibration.clear(),
-        Keep::Fast => {
-            program.choose_fast_layers();
-            program.calibration.retain(|layer| layer.fast);
-        }
+        Keep::Fast => program.keep_fast_layers(),
         Keep::Exact => program.choose_fast_layers(),
     }
     let packed = pack::pack(&program, golden)?;

@@ -87,8 +87,6 @@ struct Report {
     /// Of the same, in percent.
     naive_top1: Option<f64>,
     layers: Vec<Layer>,
-    #[serde(skip)]
-    widths: Vec<u8>,
 }
 
 #[derive(Debug, Serialize)]
@@ -130,7 +128,6 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
             .map(|data| model::fake_quantized_top1(context.output, &suggestion.network, &data))
             .transpose()?,
         layers: layers(&suggestion, &widths),
-        widths,
     };
     if let Some(path) = &arguments.out {
         let settings = toml::Table::from_iter([("bits".to_owned(), report.bits.clone().into())]);
@@ -222,7 +219,9 @@ fn layers(suggestion: &Suggestion, widths: &[u8]) -> Vec<Layer> {
 
 impl Report {
     fn text(&self) -> String {
-        let widths = self.widths.iter().map(|bits| format!("w{bits}"));
+        let tried = self.layers.first().map(|layer| layer.divergences.iter());
+        let widths = tried.into_iter().flatten();
+        let widths = widths.map(|tried| format!("w{}", tried.bits));
         let header: Vec<String> = ["layer", "weights", "bits"]
             .map(str::to_owned)
             .into_iter()

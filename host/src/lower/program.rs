@@ -66,6 +66,12 @@ impl Program {
             layer.fast = chosen.contains(&index);
         }
     }
+
+    /// The same, and forgets the statistics of all other layers.
+    pub fn keep_fast_layers(&mut self) {
+        self.choose_fast_layers();
+        self.calibration.retain(|layer| layer.fast);
+    }
 }
 
 /// A layer that can be calibrated on the device.

@@ -19,7 +19,7 @@ use self::{
     sensitivity::{LayerSensitivity, measure},
 };
 use crate::{
-    dfq::{Bits, Widths, refinement},
+    dfq::{self, Bits, Widths, refinement},
     graph::{Graph, QuantizedGraph},
     lower, pack,
 };
@@ -32,7 +32,7 @@ const CORRECTIONS: usize = 16;
 pub struct Target<'a> {
     /// Most bytes of the packed file, with the statistics of the fast calibration.
     pub bytes: u64,
-    /// Widths that weights may have, 2 to 8, in rising order.
+    /// Widths that weights may have, 2 to 8, in rising order, at least one.
     pub widths: &'a [u8],
     /// Width of activations, 2 to 8. They take no room in the file.
     pub activations: u8,
@@ -69,12 +69,17 @@ pub fn suggest(
     target: &Target<'_>,
     progress: &mut dyn FnMut(),
 ) -> Result<Suggestion> {
-    let layers = measure(graph, images, target.widths, progress)?;
+    let uniform = target.widths.iter().map(|&weights| {
+        let widths = Widths::from(target.bits(weights)).of(graph)?;
+        refinement::fitted(graph, widths, images)
+    });
+    let uniform: Vec<QuantizedGraph> = uniform.collect::<dfq::Result<_>>()?;
+    let layers = measure(graph, images, &uniform, progress)?;
     let choices: Vec<Vec<Choice>> = layers
         .iter()
         .map(|layer| choices(layer, target.widths))
         .collect();
-    let packed = |allocation: &[usize]| Packed::new(graph, images, &layers, allocation, target);
+    let packed = |allocation: &[usize]| Packed::new(&uniform, &layers, allocation, target);
     let least = packed(&vec![0; layers.len()])?;
     let too_small = || Error::TooSmall {
         target: target.bytes,
@@ -103,8 +108,8 @@ pub fn suggest(
     }
     Ok(Suggestion {
         divergence: sensitivity::divergence_of(&found.network, images)?,
+        widths: widths(&layers, &chosen, target),
         layers: layers.into_iter().zip(chosen).collect(),
-        widths: found.widths,
         network: found.network,
         model_bytes: found.bytes,
         arena_bytes: found.arena_bytes,
@@ -129,59 +134,65 @@ fn choices(layer: &LayerSensitivity, widths: &[u8]) -> Vec<Choice> {
     widths.iter().zip(&layer.divergences).map(choice).collect()
 }
 
+impl Target<'_> {
+    fn bits(&self, weights: u8) -> Bits {
+        Bits {
+            weights,
+            activations: self.activations,
+        }
+    }
+}
+
 /// A network with some widths, packed to know its size.
 struct Packed {
-    widths: Widths,
     network: QuantizedGraph,
     bytes: u64,
     arena_bytes: u32,
 }
 
 impl Packed {
+    /// Takes every layer's weights from the one of the networks in `uniform` that `allocation` names.
     fn new(
-        graph: &Graph,
-        images: &Tensor,
+        uniform: &[QuantizedGraph],
         layers: &[LayerSensitivity],
         allocation: &[usize],
         target: &Target<'_>,
     ) -> Result<Self> {
-        let chosen = allocation.iter().map(|&index| target.widths[index]);
-        let widths = widths(layers, chosen, target.activations);
-        let network = refinement::fitted(graph, widths.of(graph)?, images)?;
+        // They differ in nothing but the weights.
+        let mut network = uniform[0].clone();
+        for (layer, &chosen) in layers.iter().zip(allocation) {
+            let (node, source) = (layer.node, &uniform[chosen]);
+            network.weight_bits[node.0] = source.weight_bits[node.0];
+            let ranges = source.weight_ranges.get(&node).cloned();
+            network
+                .weight_ranges
+                .extend(ranges.map(|ranges| (node, ranges)));
+        }
         let options = lower::Options {
             calibration: true,
             ..lower::Options::default()
         };
         let mut program = lower::lower(&network, &options)?;
-        program.choose_fast_layers();
-        program.calibration.retain(|layer| layer.fast);
+        program.keep_fast_layers();
         Ok(Self {
             bytes: pack::pack(&program, target.golden)?.len() as u64,
             arena_bytes: program.arena_bytes,
-            widths,
             network,
         })
     }
 }
 
 /// The commonest width for most layers, the others by name.
-fn widths(
-    layers: &[LayerSensitivity],
-    chosen: impl Iterator<Item = u8> + Clone,
-    activations: u8,
-) -> Widths {
-    let bits = |weights| Bits {
-        weights,
-        activations,
-    };
-    let count = |bits: &u8| chosen.clone().filter(|other| other == bits).count();
-    let most = chosen.clone().max_by_key(count).unwrap_or(activations);
-    let named = layers.iter().zip(chosen.clone());
+fn widths(layers: &[LayerSensitivity], chosen: &[usize], target: &Target<'_>) -> Widths {
+    let bits = |index: usize| target.bits(target.widths[index]);
+    let count = |index: &usize| chosen.iter().filter(|&other| other == index).count();
+    let most = chosen.iter().copied().max_by_key(count).unwrap_or(0);
+    let named = layers.iter().zip(chosen);
     Widths {
         most: bits(most),
         named: named
-            .filter(|(_, weights)| *weights != most)
-            .map(|(layer, weights)| (layer.name.clone(), bits(weights)))
+            .filter(|(_, index)| **index != most)
+            .map(|(layer, &index)| (layer.name.clone(), bits(index)))
             .collect(),
     }
 }

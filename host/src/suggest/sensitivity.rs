@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use crate::{
-    dfq::{Bits, FakeQuantized, Result, Widths, losses::Logits, refinement},
+    dfq::{FakeQuantized, Result, losses::Logits},
     graph::{Graph, NodeId, Op, QuantizedGraph},
     nn::executor::{self, BatchStatistics, ForwardOptions},
 };
@@ -19,33 +19,27 @@ pub struct LayerSensitivity {
     pub name: String,
     /// Number of weights of an output channel, and number of these.
     pub weights: [usize; 2],
-    /// For each of the widths that were asked for: mean `KL(P || Q)` of the answers, in nats, with
-    /// only this layer's weights quantized, in the range with the least squared error.
+    /// For each of the networks that were given: mean `KL(P || Q)` of the answers, in nats, with
+    /// only this layer's weights quantized as there.
     pub divergences: Vec<f64>,
 }
 
-/// Measures all layers of `graph` at all `widths` on `images`, `[batch, channels, height, width]`,
-/// normalised. `progress` is called after every layer at every width.
+/// Measures all layers of `graph` as `quantized` in several ways on `images`, `[batch, channels,
+/// height, width]`, normalised. `progress` is called after every layer of every way.
 ///
 /// # Errors
-/// If the images do not fit the network, or a weight is not finite.
+/// If the images do not fit the network.
 pub fn measure(
     graph: &Graph,
     images: &Tensor,
-    widths: &[u8],
+    quantized: &[QuantizedGraph],
     progress: &mut dyn FnMut(),
 ) -> Result<Vec<LayerSensitivity>> {
     let expected = answers(graph, images)?;
     let mut layers = layers(graph)?;
-    for &weights in widths {
-        let activations = 8;
-        let uniform = Widths::from(Bits {
-            weights,
-            activations,
-        });
-        let quantized = refinement::fitted(graph, uniform.of(graph)?, images)?;
+    for quantized in quantized {
         for layer in &mut layers {
-            let alone = only(&quantized, layer.node);
+            let alone = only(quantized, layer.node);
             let found = Logits::of(&FakeQuantized::new(&alone)?.forward(images)?)?;
             layer.divergences.push(divergence(&expected, &found));
             progress();

@@ -52,8 +52,12 @@ fn cost(suggestion: &Suggestion) -> f64 {
 #[test]
 fn more_bits_change_the_answers_less() {
     let graph = network();
+    let uniform = WIDTHS.map(|weights| {
+        let widths = Widths::from(target(0).bits(weights)).of(&graph).unwrap();
+        refinement::fitted(&graph, widths, &images(&graph)).unwrap()
+    });
     let mut measurements = 0;
-    let layers = measure(&graph, &images(&graph), &WIDTHS, &mut || measurements += 1).unwrap();
+    let layers = measure(&graph, &images(&graph), &uniform, &mut || measurements += 1).unwrap();
     assert_eq!(layers.len(), sensitivity::layer_count(&graph));
     assert_eq!(measurements, layers.len() * WIDTHS.len());
     for layer in layers {
@@ -114,8 +118,10 @@ fn widths_are_written_as_the_trainer_reads_them() {
     let graph = network();
     let uniform = suggested(u64::MAX / 2).unwrap();
     let layers: Vec<LayerSensitivity> = uniform.layers.into_iter().map(|(l, _)| l).collect();
-    let chosen = (0..layers.len()).map(|index| if index == 1 { 3 } else { 5 });
-    let widths = widths(&layers, chosen, 4);
+    let chosen: Vec<usize> = (0..layers.len())
+        .map(|index| if index == 1 { 1 } else { 3 })
+        .collect();
+    let widths = widths(&layers, &chosen, &target(0));
     let text = format!("w5a4,{}=w3a4", layers[1].name);
     assert_eq!(widths.to_string(), text);
     assert_eq!(
