@@ -1,6 +1,6 @@
 //! What can go wrong between host and board.
 
-use lowbit_runtime::protocol::PROTOCOL_VERSION;
+use lowbit_runtime::protocol::{PROTOCOL_VERSION, Refusal};
 
 use super::transport::TransportError;
 use crate::{calibration, integer, pack};
@@ -62,6 +62,8 @@ pub enum Error {
         request: &'static str,
         /// The board's words.
         reason: String,
+        /// What the user can do something about.
+        cause: Cause,
     },
     /// A reply of the wrong kind, or with numbers that cannot be.
     #[error("{board} answers {request} with something else")]
@@ -147,6 +149,33 @@ impl Error {
     #[must_use]
     pub fn does_not_fit(&self) -> bool {
         matches!(self, Self::SlotTooSmall { .. } | Self::ArenaTooSmall { .. })
+    }
+}
+
+/// What a refusal comes from, as far as the user can do something about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The board has no model.
+    NoModel,
+    /// The model has no statistics to calibrate by.
+    NoStatistics,
+    /// It has those of the fast plan only.
+    FastOnly,
+    /// The firmware has no code to calibrate.
+    CannotCalibrate,
+    /// Anything else.
+    Other,
+}
+
+impl Cause {
+    pub(super) fn of(refusal: &Refusal<'_>) -> Self {
+        match refusal {
+            Refusal::NoModel => Self::NoModel,
+            Refusal::NoStatistics => Self::NoStatistics,
+            Refusal::FastOnly { .. } => Self::FastOnly,
+            Refusal::CannotCalibrate => Self::CannotCalibrate,
+            _ => Self::Other,
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use lowbit_runtime::protocol::{
     FRAME_BYTES, FrameReader, PROTOCOL_VERSION, Reply, Request, encode, versions,
 };
 
-use super::Error;
 use super::transport::Transport;
+use super::{Cause, Error};
 
 /// How often a waiting client looks whether the user wants to stop.
 const INTERRUPT_INTERVAL: Duration = Duration::from_millis(100);
@@ -265,6 +265,7 @@ impl Line {
                 board: board(),
                 request: name,
                 reason: refusal.to_string(),
+                cause: Cause::of(&refusal),
             }),
             Ok(reply) => read(reply).ok_or_else(|| Error::Unexpected {
                 board: board(),

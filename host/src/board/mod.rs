@@ -24,7 +24,7 @@ mod verify;
 pub use bench::{Layer, Measurement, bench};
 pub use calibrate::{BoardCalibration, CalibrationOrder};
 pub use client::{Client, Greeting, Inference};
-pub use error::{Error, ModelPart};
+pub use error::{Cause, Error, ModelPart};
 pub use firmware::{FIRMWARE_DIRECTORY_VARIABLE, FirmwareError, find as find_firmware};
 pub use flash::{Fit, check_fit};
 pub use line::Settings;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::Args;
-use lowbit_host::board::{CalibrationOrder, Client, Error, RecordPlace, check_model};
+use lowbit_host::board::{CalibrationOrder, Cause, Client, Error, RecordPlace, check_model};
 use lowbit_host::data::Source;
 use lowbit_host::integer::IntegerNetwork;
 use lowbit_host::pack;
@@ -215,15 +215,20 @@ impl Board<'_> {
 /// Says what to do about what a board refuses.
 fn hint(error: Error) -> Failure {
     let advice = match &error {
-        Error::Refused { reason, .. } if reason.contains("no model") => {
-            Some("write a model to the board with `lowbit flash`")
-        }
-        Error::Refused { reason, .. } if reason.contains("statistics") => {
-            Some("pack the run with `--calibration fast` or `--calibration exact`")
-        }
-        Error::Refused { reason, .. } if reason.contains("cannot calibrate") => Some(
-            "calibrate on this computer with `--on-host --apply`, and write the result to the board",
-        ),
+        Error::Refused { cause, .. } => match cause {
+            Cause::NoModel => Some("write a model to the board with `lowbit flash`"),
+            Cause::NoStatistics => {
+                Some("pack the run with `--calibration fast` or `--calibration exact`")
+            }
+            Cause::FastOnly => {
+                Some("calibrate by `--plan fast`, or pack the run with `--calibration exact`")
+            }
+            Cause::CannotCalibrate => Some(
+                "calibrate on this computer with `--on-host --apply`, and write the result to the \
+                 board",
+            ),
+            Cause::Other => None,
+        },
         _ => None,
     };
     let failure = explain(error);
