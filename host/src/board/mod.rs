@@ -14,6 +14,7 @@ mod client;
 mod error;
 mod firmware;
 mod flash;
+pub mod install;
 mod line;
 pub mod ports;
 mod records;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::install::Installer;
 use super::ports::{Port, UsbId};
 
 /// Descriptions that are part of the binary: path and content.
@@ -26,8 +27,8 @@ pub struct BoardSpec {
     pub target: String,
     /// Cargo package of the firmware, and name of its ELF file.
     pub package: String,
-    /// How the firmware gets onto the board, for people.
-    pub install: String,
+    /// How the firmware gets onto the board; `None` where nothing needs to be done.
+    pub installer: Option<Installer>,
     /// What is where.
     pub memory: Memory,
     /// What a model must fit into.

@@ -1,6 +1,6 @@
 //! `lowbit flash`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
@@ -10,22 +10,30 @@ use serde::Serialize;
 use super::Context;
 use super::failure::{Failure, Outcome};
 use super::link::{LinkArguments, explain};
-use super::model;
 use super::output::{Output, grouped, table};
+use super::{firmware, model};
 
 const EXAMPLES: &str = "\
 Examples:
   lowbit flash --board mps2-an386 model.lowbit
   lowbit flash --board mps2-an386 --state /tmp/boards model.lowbit
-  lowbit flash --board b-l475e-iot01a --port /dev/ttyACM0 model.lowbit";
+  lowbit flash --board b-l475e-iot01a --port /dev/ttyACM0 model.lowbit
+  lowbit flash --board raspberry-pi-pico-2 --firmware";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     link: LinkArguments,
+    /// Install the board's firmware, as its `board.toml` says, instead of a model
+    #[arg(long)]
+    firmware: bool,
+    /// Drive of a board in its boot mode [default: the one that is mounted]
+    #[arg(long, value_name = "DIR", requires = "firmware")]
+    drive: Option<PathBuf>,
     /// A packed file
-    model: PathBuf,
+    #[arg(required_unless_present = "firmware", conflicts_with = "firmware")]
+    model: Option<PathBuf>,
 }
 
 #[derive(Debug, Serialize)]
@@ -42,8 +50,15 @@ struct Report {
 }
 
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
-    let packed = model::read_packed(&arguments.model)?;
-    let mut client = arguments.link.connect(context)?;
+    match &arguments.model {
+        Some(model) => flash_model(context, &arguments.link, model),
+        None => firmware::install(context, &arguments.link, arguments.drive.as_deref()),
+    }
+}
+
+fn flash_model(context: &Context, link: &LinkArguments, model: &Path) -> Result<Outcome, Failure> {
+    let packed = model::read_packed(model)?;
+    let mut client = link.connect(context)?;
     let before = client.greeting().model;
     let start = Instant::now();
     let info = write(context.output, &mut client, &packed)?;

@@ -58,6 +58,22 @@ impl LinkArguments {
     pub(crate) fn connect(&self, context: &Context) -> Result<Client, Failure> {
         self.connection.connect(context, &self.board)
     }
+
+    /// What is known about the board.
+    pub(crate) fn board(&self) -> Result<BoardSpec, Failure> {
+        let registry = self.connection.boards.registry()?;
+        Ok(registry.find(&self.board)?.clone())
+    }
+
+    /// Its firmware.
+    pub(crate) fn firmware(&self, board: &BoardSpec) -> Result<PathBuf, FirmwareError> {
+        self.connection.firmware.find(board)
+    }
+
+    /// The serial port that the user names.
+    pub(crate) fn port(&self) -> Option<&str> {
+        self.connection.port.as_deref()
+    }
 }
 
 /// How to reach a board, and what it remembers.

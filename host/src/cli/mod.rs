@@ -10,6 +10,7 @@ mod calibrate;
 mod demo;
 mod direct;
 mod eval;
+mod firmware;
 mod flash;
 mod history;
 mod inspect;
@@ -85,7 +86,7 @@ enum Command {
     Bench(bench::Arguments),
     /// List the boards that are known, and the GPUs of this computer
     Boards(boards::Arguments),
-    /// Write a packed model to a board
+    /// Write a packed model to a board, or install the board's firmware
     Flash(flash::Arguments),
     /// Compare a board with this computer, bit for bit
     Verify(verify::Arguments),
