@@ -22,14 +22,7 @@ impl Emulator {
     /// or cannot build the firmware. Where `CI` is set that is a failure.
     #[must_use]
     pub fn new(test: &str, board: &str) -> Option<Self> {
-        match Self::prepare(board) {
-            Ok(emulator) => Some(emulator),
-            Err(reason) if std::env::var_os("CI").is_some() => panic!("{test}: {reason}"),
-            Err(reason) => {
-                crate::skip(test, &reason);
-                None
-            }
-        }
+        or_skip(test, Self::prepare(board))
     }
 
     fn prepare(name: &str) -> Result<Self, String> {
@@ -72,6 +65,25 @@ impl Emulator {
     pub fn connect(&self) -> Client {
         Client::connect(Box::new(self.start()), Settings::default()).expect("answers")
     }
+}
+
+/// What a test needs; without it, a line says so. Where `CI` is set that is a failure.
+fn or_skip<T>(test: &str, needed: Result<T, String>) -> Option<T> {
+    match needed {
+        Ok(needed) => Some(needed),
+        Err(reason) if std::env::var_os("CI").is_some() => panic!("{test}: {reason}"),
+        Err(reason) => {
+            crate::skip(test, &reason);
+            None
+        }
+    }
+}
+
+/// The firmware of a board; `None`, with a line that says so, if this machine cannot build it.
+/// Where `CI` is set that is a failure.
+#[must_use]
+pub fn built_firmware(test: &str, board: &str) -> Option<PathBuf> {
+    or_skip(test, build_firmware(board))
 }
 
 /// Builds the firmware of a board, once per process.

@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 
 pub use cifar_network::quantized_resnet20;
 pub use cores::{CORES, Core};
-pub use emulator::{Emulator, run_build};
+pub use emulator::{Emulator, built_firmware, run_build};
 pub use faulty_line::{Faults, FaultyLine, Per};
 pub use network_builder::{NetworkBuilder, Shape};
 pub use random_checkpoint::random_checkpoint;
@@ -159,11 +159,19 @@ impl Finished {
 /// # Panics
 /// When it cannot be started, is ended by a signal, or panics.
 pub fn run<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Finished {
+    finish(lowbit().args(arguments))
+}
+
+/// Runs a prepared `lowbit` to its end.
+///
+/// # Panics
+/// When it cannot be started, is ended by a signal, or panics.
+pub fn finish(command: &mut Command) -> Finished {
     let Output {
         status,
         stdout,
         stderr,
-    } = lowbit().args(arguments).output().expect("lowbit starts");
+    } = command.output().expect("lowbit starts");
     let finished = Finished {
         code: status.code().expect("no signal ends lowbit"),
         stdout: String::from_utf8_lossy(&stdout).into_owned(),

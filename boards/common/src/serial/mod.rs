@@ -5,6 +5,7 @@ mod nrf51;
 mod ns16550;
 mod pl011;
 mod stm32;
+mod stm32f4;
 
 use core::convert::Infallible;
 
@@ -15,6 +16,7 @@ pub use nrf51::Nrf51;
 pub use ns16550::Ns16550;
 pub use pl011::Pl011;
 pub use stm32::Stm32;
+pub use stm32f4::Stm32F4;
 
 /// The registers of one kind of port. It interrupts when a byte comes.
 pub trait Port {

@@ -1,4 +1,4 @@
-//! The UART of the nRF51 series.
+//! The UART of the nRF51 and nRF52 series, without DMA.
 #![expect(unsafe_code, reason = "registers are fixed addresses")]
 
 use super::Port;
@@ -8,7 +8,7 @@ const START: u32 = 1;
 const ENABLE: u32 = 4;
 const RECEIVED: u32 = 1 << 2;
 
-/// An nRF51 UART.
+/// Such a UART.
 #[derive(Debug)]
 pub struct Nrf51 {
     received: Register<u32>,
@@ -18,7 +18,7 @@ pub struct Nrf51 {
 }
 
 impl Nrf51 {
-    /// Opens the port at `base`.
+    /// Opens the port at `base`. Its pins and its speed stay as they are.
     ///
     /// # Safety
     /// Such a port that nothing else uses must be at `base`.

@@ -1,4 +1,4 @@
-//! Arm's PL011 UART, as in the Stellaris controllers.
+//! Arm's PL011 UART, as in the Stellaris controllers and the RP2350.
 #![expect(unsafe_code, reason = "registers are fixed addresses")]
 
 use super::Port;
@@ -21,7 +21,7 @@ pub struct Pl011 {
 }
 
 impl Pl011 {
-    /// Opens the port at `base`.
+    /// Opens the port at `base`. Its speed stays as it is.
     ///
     /// # Safety
     /// Such a port that nothing else uses must be at `base`.

@@ -1,0 +1,5 @@
+//! Boards: those that QEMU emulates, and how firmware gets onto the others.
+
+mod emulated;
+#[cfg(unix)]
+mod installation;
