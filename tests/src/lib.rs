@@ -115,8 +115,11 @@ pub fn lowbit() -> Command {
         } else {
             &[]
         };
+        // Both packages: with the same features as for the tests, cargo compiles nothing twice.
+        let packages = ["--package", "lowbit-host", "--package", "lowbit-tests"];
         let built = Command::new(env!("CARGO"))
-            .args(["build", "--release", "--quiet", "--package", "lowbit-host"])
+            .args(["build", "--release", "--quiet", "--bin", "lowbit"])
+            .args(packages)
             .args(features)
             .current_dir(repository())
             .status();
