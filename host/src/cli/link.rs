@@ -88,9 +88,9 @@ pub(crate) struct ConnectionArguments {
         long,
         value_name = "ADDRESS",
         env = "LOWBIT_CONNECT",
-        conflicts_with = "port"
+        conflicts_with = "port",
+        value_parser = tcp_address
     )]
-    #[arg(value_parser = tcp_address)]
     connect: Option<String>,
     /// Bits per second on the serial port [default: as the board's firmware]
     #[arg(long, value_name = "N")]

@@ -15,9 +15,9 @@ Examples:
   lowbit networks --json
 
 Checkpoints (.safetensors, .pth, .pt, .th) of these networks can be quantized by `--network NAME`;
-any other network of convolutions, BatchNorm, ReLU or ReLU6, sums, pools and linear layers as an ONNX
-file, which needs no name. RAM is that of the activations at 8 bits, before packing; `lowbit inspect`
-tells the exact need of a packed file.";
+any other network of convolutions, BatchNorm, ReLU or ReLU6, sums, pools and linear layers as an
+ONNX file, which needs no name. RAM is that of the activations at 8 bits, before packing;
+`lowbit inspect` tells the exact need of a packed file.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

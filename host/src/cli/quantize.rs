@@ -25,8 +25,9 @@ Examples:
 
 The run directory holds the settings, the metrics of every epoch as JSON lines, the latest
 checkpoint and, at the end, the trained network, its curves and generated images. `lowbit pack`
-turns it into one file; `lowbit settings` shows the settings that flags, file and preset give. Ctrl-C finishes the step under way and keeps a checkpoint: the same command
-goes on from there, to the same result.";
+turns it into one file; `lowbit settings` shows the settings that flags, file and preset give. Ctrl-C
+finishes the step under way and keeps a checkpoint: the same command goes on from there, to the same
+result.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

@@ -25,10 +25,10 @@ Examples:
       --target-ram 64KiB --activations 8 --out widths.toml
   lowbit quantize --config widths.toml --weights net.onnx --normalization imagenet --out runs/mixed
 
-Every layer's weights are quantized alone, at every width, and the change of the network's answers on
-generated images is measured: the mean divergence KL(P || Q) in nats, shown in thousandths. The widths
-suggested have the least sum of these within the size. Activations have one width, as they take no
-room in the file, and a byte each in the board's memory at any width.";
+Every layer's weights are quantized alone, at every width, and the change of the network's answers
+on generated images is measured: the mean divergence KL(P || Q) in nats, shown in thousandths. The
+widths suggested have the least sum of these within the size. Activations have one width, as they
+take no room in the file, and a byte each in the board's memory at any width.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
