@@ -8,6 +8,7 @@
 //! Each arrow is one module with one public function and one error type; the values between them
 //! are plain data.
 
+pub mod accuracy;
 pub mod board;
 pub mod calibration;
 pub mod data;

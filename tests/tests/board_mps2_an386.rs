@@ -217,13 +217,12 @@ fn a_board_that_is_killed_while_it_is_verified_ends_in_an_error() {
     let mut client = Client::connect(Box::new(process), Settings::default()).expect("answers");
     let model = tiny_model(1, 1);
     client.flash(&model, &mut |_| {}).expect("is taken");
-    let mut kill = |_| signal(id, "-KILL");
     let killed = verify(
         &mut client,
         &model,
         &images(3),
         Options::default(),
-        &mut kill,
+        &mut |_| signal(id, "-KILL"),
     );
     let shown = killed.expect_err("the board is gone").to_string();
     assert!(

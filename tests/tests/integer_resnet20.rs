@@ -27,7 +27,7 @@ fn eight_bits_keep_the_accuracy() {
     let packed = packed(&weights, 8, &[]);
     let network = IntegerNetwork::new(&packed).expect("is a model");
     let evaluation = network.evaluate(&dataset, Some(1000)).expect("runs");
-    assert_eq!(evaluation.images, 1000);
+    assert_eq!(evaluation.ranks.len(), 1000);
     // The float network reaches 91.7 % on all 10 000 images.
     assert!(evaluation.top1() > 90.0, "{} %", evaluation.top1());
     for image in [0, 999] {

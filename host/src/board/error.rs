@@ -142,6 +142,12 @@ pub enum Error {
     /// Nothing to verify with.
     #[error("there is no image to verify with")]
     NoImages,
+    /// Comparisons of before do not belong to these images.
+    #[error("image {image} is not the one that was compared before")]
+    OtherImages {
+        /// Its index.
+        image: usize,
+    },
 }
 
 impl Error {

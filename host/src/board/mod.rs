@@ -34,7 +34,10 @@ pub use records::{RecordPlace, StoredRecord};
 pub use registry::{
     BoardSpec, Limits, Memory, Process, Qemu, Region, Registry, RegistryError, Serial,
 };
-pub use verify::{Difference, Options, Progress, Verdict, check_model, verify};
+pub use verify::{
+    Answers, Comparison, Difference, Durations, Options, Progress, Verdict, check_model, resume,
+    verify,
+};
 
 use std::path::PathBuf;
 

@@ -51,7 +51,8 @@ pub(super) fn quantize(
     }
     let measure = |data| {
         let network = &quantized.as_ref()?.network;
-        Some(model::fake_quantized_top1(context.output, network, data))
+        let accuracy = model::fake_quantized_accuracy(context.output, network, data);
+        Some(accuracy.map(|accuracy| accuracy.top1))
     };
     let report = Report {
         float_top1,

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::Context;
 use super::backends::{AdapterArguments, explain};
 use super::failure::{Failure, Outcome};
-use super::model::{self, Origin, PixelArguments};
+use super::model::{self, Accuracy, Origin, PixelArguments};
 use super::output::{Output, table};
 
 const EXAMPLES: &str = "\
@@ -71,7 +71,8 @@ pub(crate) struct Arguments {
 #[derive(Debug, Serialize)]
 struct Report {
     arithmetic: &'static str,
-    top1: f64,
+    #[serde(flatten)]
+    accuracy: Accuracy,
     images: usize,
     images_per_second: f64,
     integers: Option<Integers>,
@@ -90,9 +91,9 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
     let data = model::load_images(&arguments.data, arguments.limit)?;
     let start = Instant::now();
     let mut packed = None;
-    let (arithmetic, top1, seconds) = if model::is_float_network(&arguments.model) {
-        let top1 = imported(context.output, arguments, &data)?;
-        ("float", top1, start.elapsed().as_secs_f64())
+    let (arithmetic, accuracy, seconds) = if model::is_float_network(&arguments.model) {
+        let accuracy = imported(context.output, arguments, &data)?;
+        ("float", accuracy, start.elapsed().as_secs_f64())
     } else if arguments.pixels.is_given() {
         return Err(Failure::new(format!(
             "`{}` knows its normalisation; leave out --mean, --std and --normalization",
@@ -100,28 +101,33 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
         )));
     } else if arguments.float || arguments.fake_quant {
         let run = run_directory(&arguments.model)?;
-        let (name, top1) = floating_point(context.output, &run, arguments.float, &data)?;
-        (name, top1, start.elapsed().as_secs_f64())
+        let (name, accuracy) = floating_point(context.output, &run, arguments.float, &data)?;
+        (name, accuracy, start.elapsed().as_secs_f64())
     } else {
         let (evaluation, facts) = integers(context.output, arguments, &data)?;
         packed = Some(facts);
         let seconds = evaluation.duration.as_secs_f64();
-        ("integer", evaluation.top1(), seconds)
+        let accuracy = Accuracy::new(&evaluation.ranks, data.classes);
+        ("integer", accuracy, seconds)
     };
     let images = data.len();
     let report = Report {
         arithmetic,
-        top1,
+        accuracy,
         images,
         images_per_second: images as f64 / seconds,
         integers: packed,
     };
     context.output.result(&report, || text(&report))?;
-    Ok(model::judge(context.output, Some(top1), arguments.min_top1))
+    Ok(model::judge(
+        context.output,
+        Some(accuracy.top1),
+        arguments.min_top1,
+    ))
 }
 
 /// Accuracy of a network that no run made.
-fn imported(output: Output, arguments: &Arguments, data: &Dataset) -> Result<f64, Failure> {
+fn imported(output: Output, arguments: &Arguments, data: &Dataset) -> Result<Accuracy, Failure> {
     let path = &arguments.model;
     if !arguments.float {
         let message = format!("`{}` is a float network", path.display());
@@ -134,7 +140,7 @@ fn imported(output: Output, arguments: &Arguments, data: &Dataset) -> Result<f64
         arguments.network.as_deref(),
         &arguments.pixels,
     )?;
-    model::float_top1(output, &graph, data)
+    model::float_accuracy(output, &graph, data)
 }
 
 fn integers(
@@ -183,15 +189,15 @@ fn floating_point(
     run: &Path,
     float: bool,
     data: &Dataset,
-) -> Result<(&'static str, f64), Failure> {
+) -> Result<(&'static str, Accuracy), Failure> {
     if float {
         let teacher = Graph::load(&model::teacher_path(run))?;
-        return Ok(("float", model::float_top1(output, &teacher, data)?));
+        return Ok(("float", model::float_accuracy(output, &teacher, data)?));
     }
     let student = model::load_student(run)?;
     Ok((
         "fake-quant",
-        model::fake_quantized_top1(output, &student, data)?,
+        model::fake_quantized_accuracy(output, &student, data)?,
     ))
 }
 
@@ -215,10 +221,13 @@ fn text(report: &Report) -> String {
         ("arithmetic", report.arithmetic.to_owned()),
         (
             "top-1",
-            format!("{:.2} % of {} images", report.top1, report.images),
+            format!("{:.2} % of {} images", report.accuracy.top1, report.images),
         ),
         ("speed", format!("{:.0} images/s", report.images_per_second)),
     ];
+    if let Some(top5) = report.accuracy.top5 {
+        rows.insert(2, ("top-5", format!("{top5:.2} %")));
+    }
     if let Some(integers) = &report.integers {
         let backend = format!("{}: {}", integers.backend, integers.device);
         rows.push(("backend", backend));

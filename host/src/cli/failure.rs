@@ -55,6 +55,15 @@ impl Failure {
         self
     }
 
+    /// What went wrong, without what to do.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(crate) fn is_interruption(&self) -> bool {
+        self.outcome == Some(Outcome::Interrupted)
+    }
+
     pub(crate) fn exit_code(&self) -> ExitCode {
         self.outcome.map_or(ExitCode::from(2), ExitCode::from)
     }

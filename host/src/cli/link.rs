@@ -105,8 +105,26 @@ pub(crate) struct ConnectionArguments {
 }
 
 impl ConnectionArguments {
+    /// The boards that are known.
+    pub(crate) fn registry(&self) -> Result<Registry, Failure> {
+        self.boards.registry()
+    }
+
+    /// Whether the flags lead to a single board.
+    pub(crate) fn is_for_one_board(&self) -> bool {
+        self.port.is_some() || self.connect.is_some()
+    }
+
+    /// Whether the board can be emulated now, or may be plugged in.
+    pub(crate) fn is_within_reach(&self, board: &BoardSpec) -> bool {
+        if board.qemu.is_some() || board.process.is_some() {
+            return self.firmware.find(board).is_ok();
+        }
+        ports::list().iter().any(|port| board.may_be_on(port))
+    }
+
     pub(crate) fn connect(&self, context: &Context, board: &str) -> Result<Client, Failure> {
-        let registry = self.boards.registry()?;
+        let registry = self.registry()?;
         let board = registry.find(board)?;
         if let Some(address) = &self.connect {
             return greet_as(context, Box::new(TcpLine::connect(address)?), board);

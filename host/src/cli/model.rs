@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use lowbit_host::accuracy;
 use lowbit_host::data::{Dataset, Source};
 use lowbit_host::dfq::config::Preset;
 use lowbit_host::dfq::{FakeQuantized, RunDirectory};
@@ -216,35 +217,47 @@ pub(crate) fn load_images(source: &Source, limit: Option<usize>) -> Result<Datas
     Ok(data)
 }
 
-/// Percent of the images whose class was found.
-pub(crate) fn top1(classes: &[u16], data: &Dataset) -> f64 {
-    let correct = classes
-        .iter()
-        .zip(&data.labels)
-        .filter(|(found, label)| found == label)
-        .count();
-    100.0 * correct as f64 / data.len() as f64
+/// Percent of images that a network is right about.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Accuracy {
+    pub(crate) top1: f64,
+    /// Of networks of more than five classes.
+    pub(crate) top5: Option<f64>,
+}
+
+impl Accuracy {
+    pub(crate) fn new(ranks: &[u16], classes: usize) -> Self {
+        Self {
+            top1: accuracy::top1(ranks),
+            top5: accuracy::top5(ranks, classes),
+        }
+    }
 }
 
 /// Accuracy of the float network.
-pub(crate) fn float_top1(output: Output, graph: &Graph, data: &Dataset) -> Result<f64, Failure> {
+pub(crate) fn float_accuracy(
+    output: Output,
+    graph: &Graph,
+    data: &Dataset,
+) -> Result<Accuracy, Failure> {
     let bar = output.bar(data.len() as u64, "float");
-    let classes = nn::evaluate(graph, data, &mut (), |done| bar.set_position(done as u64))?;
+    let ranks = nn::evaluate(graph, data, &mut (), |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
-    Ok(top1(&classes, data))
+    Ok(Accuracy::new(&ranks, graph.classes))
 }
 
 /// Accuracy of the trained network with fake-quantized weights and activations.
-pub(crate) fn fake_quantized_top1(
+pub(crate) fn fake_quantized_accuracy(
     output: Output,
     network: &QuantizedGraph,
     data: &Dataset,
-) -> Result<f64, Failure> {
+) -> Result<Accuracy, Failure> {
     let bar = output.bar(data.len() as u64, "fake-quant");
+    let classes = network.graph.classes;
     let network = FakeQuantized::new(network)?;
-    let classes = network.classify(data, |done| bar.set_position(done as u64))?;
+    let ranks = network.evaluate(data, |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
-    Ok(top1(&classes, data))
+    Ok(Accuracy::new(&ranks, classes))
 }
 
 /// Whether an accuracy reaches what the user asked for.
@@ -282,18 +295,23 @@ pub(crate) fn samples_path(run: &Path) -> PathBuf {
 
 /// The trained network of a finished run.
 pub(crate) fn load_student(run: &Path) -> Result<QuantizedGraph, Failure> {
-    let (directory, _) = RunDirectory::open(run).map_err(|error| {
-        Failure::from(error).hint("give the directory that `lowbit quantize --out` wrote")
-    })?;
-    let path = directory.student_path();
-    if !path.exists() {
+    find_student(run)?.ok_or_else(|| {
         let message = format!(
             "`{}` holds no trained network: the run is not finished",
             run.display()
         );
-        return Err(Failure::new(message).hint("run `lowbit quantize` to its end"));
-    }
-    Ok(QuantizedGraph::load(&path)?)
+        Failure::new(message).hint("run `lowbit quantize` to its end")
+    })
+}
+
+/// The trained network of a run, `None` if the run is not finished.
+pub(crate) fn find_student(run: &Path) -> Result<Option<QuantizedGraph>, Failure> {
+    let (directory, _) = RunDirectory::open(run).map_err(|error| {
+        Failure::from(error).hint("give the directory that `lowbit quantize --out` wrote")
+    })?;
+    let path = directory.student_path();
+    let student = path.exists().then(|| QuantizedGraph::load(&path));
+    Ok(student.transpose()?)
 }
 
 /// A note beside a packed file that says which run it comes from, so that the float network can be

@@ -125,8 +125,9 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
         arena_bytes: suggestion.arena_bytes,
         divergence: suggestion.divergence,
         naive_top1: evaluation
-            .map(|data| model::fake_quantized_top1(context.output, &suggestion.network, &data))
-            .transpose()?,
+            .map(|data| model::fake_quantized_accuracy(context.output, &suggestion.network, &data))
+            .transpose()?
+            .map(|accuracy| accuracy.top1),
         layers: layers(&suggestion, &widths),
     };
     if let Some(path) = &arguments.out {

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use indicatif::ProgressBar;
+use lowbit_host::accuracy;
 use lowbit_host::data::Dataset;
 use lowbit_host::dfq::files::Archive;
 use lowbit_host::dfq::{
@@ -147,8 +148,9 @@ fn train(context: &Context, plan: &Plan<'_>, out: &Path) -> Result<Trained, Fail
     let output = context.output;
     let float_top1 = plan
         .evaluation
-        .map(|data| model::float_top1(output, plan.teacher, data))
-        .transpose()?;
+        .map(|data| model::float_accuracy(output, plan.teacher, data))
+        .transpose()?
+        .map(|accuracy| accuracy.top1);
     if let Some(top1) = float_top1 {
         output.say(format!(
             "Float network: {top1:.2} % of {} images",
@@ -179,7 +181,7 @@ fn train(context: &Context, plan: &Plan<'_>, out: &Path) -> Result<Trained, Fail
     }
     let quantized_top1 = match (&student, plan.evaluation) {
         (Some(student), Some(data)) if stages_follow(plan) && !interrupted => {
-            Some(model::fake_quantized_top1(output, student, data)?)
+            Some(model::fake_quantized_accuracy(output, student, data)?.top1)
         }
         _ => history.top1(plan.config.all_epochs() - 1),
     };
@@ -410,13 +412,13 @@ impl Watcher for Progress<'_> {
             return Ok(None);
         }
         let network = trainer.quantized_graph()?;
-        let classes = FakeQuantized::new(&network)?.classify(data, |_| ())?;
+        let ranks = FakeQuantized::new(&network)?.evaluate(data, |_| ())?;
         let subset = self.subset.as_ref().unwrap_or(data);
-        let subset_top1 = model::top1(&classes[..subset.len()], subset);
+        let subset_top1 = accuracy::top1(&ranks[..subset.len()]);
         self.directory
             .offer_best(epoch + 1, subset_top1, &network)?;
         Ok(Some(Evaluation {
-            top1: model::top1(&classes, data),
+            top1: accuracy::top1(&ranks),
             images: data.len(),
             subset_top1,
             subset_images: subset.len(),

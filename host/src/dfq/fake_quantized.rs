@@ -76,12 +76,12 @@ impl FakeQuantized {
         )?)
     }
 
-    /// Class with the largest logit of every image of `data`. `progress` is told how many images
-    /// are done.
+    /// The [`rank`](crate::accuracy::rank) of every image's label, 0 where the network is right.
+    /// `progress` is told how many images are done.
     ///
     /// # Errors
     /// If the images do not fit the network.
-    pub fn classify(&self, data: &Dataset, progress: impl FnMut(usize)) -> Result<Vec<u16>> {
+    pub fn evaluate(&self, data: &Dataset, progress: impl FnMut(usize)) -> Result<Vec<u16>> {
         Ok(nn::evaluate(
             &self.graph,
             data,

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Error, IntegerNetwork, Processor, Runner};
+use crate::accuracy::{self, rank};
 use crate::data::Dataset;
 
 /// Images that a GPU is given at once: enough to keep large ones busy.
@@ -11,10 +12,8 @@ const TOGETHER: usize = 256;
 /// Results of a network on the first images of a data set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evaluation {
-    /// Number of images.
-    pub images: usize,
-    /// Images whose largest logit (the lowest class on ties) is that of their label.
-    pub correct: usize,
+    /// The [`rank`] of every image's label, 0 where the network is right.
+    pub ranks: Vec<u16>,
     /// Image after image one logit per class, unit 2^-16.
     pub logits: Vec<i32>,
     /// Wall-clock time.
@@ -25,7 +24,7 @@ impl Evaluation {
     /// Correct images in percent, 0 without images.
     #[must_use]
     pub fn top1(&self) -> f64 {
-        100.0 * self.correct as f64 / self.images.max(1) as f64
+        accuracy::top1(&self.ranks)
     }
 
     /// CRC-32 (ISO-HDLC) of all logits, little-endian: equal if every logit is.
@@ -42,7 +41,7 @@ impl Evaluation {
     /// Images per second.
     #[must_use]
     pub fn images_per_second(&self) -> f64 {
-        self.images as f64 / self.duration.as_secs_f64().max(f64::MIN_POSITIVE)
+        self.ranks.len() as f64 / self.duration.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 }
 
@@ -76,14 +75,10 @@ impl IntegerNetwork<'_> {
         let mut runner = Runner::new(self, processor, TOGETHER.min(count))?;
         runner.run(&images, &mut logits, progress)?;
         let duration = start.elapsed();
-        let predictions = logits.chunks_exact(classes).map(top1);
-        let correct = predictions
-            .zip(&dataset.labels)
-            .filter(|(prediction, label)| *prediction == usize::from(**label))
-            .count();
+        let of_images = logits.chunks_exact(classes);
+        let ranks = of_images.zip(&dataset.labels);
         Ok(Evaluation {
-            images: count,
-            correct,
+            ranks: ranks.map(|(logits, &label)| rank(logits, label)).collect(),
             logits,
             duration,
         })
@@ -109,15 +104,4 @@ impl IntegerNetwork<'_> {
         }
         Ok(())
     }
-}
-
-/// Class of the largest logit, the lowest such class on ties.
-fn top1(logits: &[i32]) -> usize {
-    let mut best = 0;
-    for (class, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = class;
-        }
-    }
-    best
 }

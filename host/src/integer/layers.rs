@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use lowbit_runtime::engine::{Observer, TensorView};
 use lowbit_runtime::format::{Operation, Storage, TensorSpec};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Error, IntegerNetwork};
 
@@ -20,7 +20,7 @@ pub struct LayerOutput {
 }
 
 /// The first element that differs between two outputs of a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// Channel.
     pub channel: usize,

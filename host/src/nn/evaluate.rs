@@ -5,6 +5,7 @@ use candle_core::Tensor;
 use super::executor::{BatchStatistics, ForwardOptions, Hooks, forward};
 use super::values::tensor;
 use super::{Error, Result};
+use crate::accuracy::rank;
 use crate::data::Dataset;
 use crate::graph::{Graph, Normalization};
 
@@ -50,8 +51,8 @@ pub fn images(
     tensor(input, &[indices.len(), channels, height, width])
 }
 
-/// Class with the largest logit of each image, the first one among equals. `progress` is told how
-/// many images are done.
+/// The [`rank`] of each image's label, 0 where the network is right. `progress` is told how many
+/// images are done.
 ///
 /// # Errors
 /// When the images do not fit the network.
@@ -75,25 +76,20 @@ pub fn evaluate(
         record_batch_norm_inputs: false,
     };
     let all = (0..dataset.len()).collect::<Vec<_>>();
-    let mut classes = Vec::with_capacity(dataset.len());
+    let mut ranks = Vec::with_capacity(dataset.len());
     for batch in all.chunks(BATCH) {
         let input = images(dataset, batch, &graph.normalization)?;
         let input = input.to_device(&graph.placement.device)?;
         let pass = forward(graph, &input, options, hooks)?;
         let logits = pass.output_values()?;
-        classes.extend(logits.chunks_exact(logits.len() / batch.len()).map(top1));
-        progress(classes.len());
+        let of_images = logits.chunks_exact(logits.len() / batch.len());
+        let labels = batch.iter().map(|&image| dataset.labels[image]);
+        ranks.extend(
+            of_images
+                .zip(labels)
+                .map(|(logits, label)| rank(logits, label)),
+        );
+        progress(ranks.len());
     }
-    Ok(classes)
-}
-
-fn top1(logits: &[f32]) -> u16 {
-    let best = (0..logits.len()).reduce(|best, class| {
-        if logits[class] > logits[best] {
-            class
-        } else {
-            best
-        }
-    });
-    best.unwrap_or(0) as u16
+    Ok(ranks)
 }

@@ -17,19 +17,22 @@ const HEIGHT: u32 = 480;
 /// # Errors
 /// When the file cannot be written.
 pub fn write_memory(path: &Path, plan: &MemoryPlan) -> Result<(), Error> {
-    let mut picture = String::new();
-    let width = MARGINS + STEP_WIDTH * plan.steps.max(8) as u32;
-    draw(&mut picture, (width, HEIGHT), plan).map_err(|error| Error::picture(path, error))?;
+    let picture = draw(plan, true).map_err(|error| Error::picture(path, error))?;
     fs_err::write(path, picture).map_err(|error| Error::picture(path, error))
 }
 
-fn draw(
-    picture: &mut String,
-    size: (u32, u32),
-    plan: &MemoryPlan,
-) -> Result<(), Box<dyn std::error::Error>> {
-    let area = SVGBackend::with_string(picture, size).into_drawing_area();
-    area.fill(&WHITE)?;
+/// The picture to be put into a page, on a transparent ground.
+pub(super) fn figure(plan: &MemoryPlan) -> Result<String, Box<dyn std::error::Error>> {
+    draw(plan, false)
+}
+
+fn draw(plan: &MemoryPlan, on_white: bool) -> Result<String, Box<dyn std::error::Error>> {
+    let mut picture = String::new();
+    let size = (MARGINS + STEP_WIDTH * plan.steps.max(8) as u32, HEIGHT);
+    let area = SVGBackend::with_string(&mut picture, size).into_drawing_area();
+    if on_white {
+        area.fill(&WHITE)?;
+    }
     let caption = format!(
         "arena {} bytes, peak {} bytes in {}",
         plan.arena_bytes, plan.peak_bytes, plan.peak_layer
@@ -83,15 +86,20 @@ fn draw(
             ("sans-serif", 9),
         )
     }))?;
+    let ground = if on_white {
+        WHITE.mix(0.8)
+    } else {
+        TRANSPARENT
+    };
     chart
         .configure_series_labels()
-        .background_style(WHITE.mix(0.8))
+        .background_style(ground)
         .border_style(BLACK.mix(0.3))
         .draw()?;
     area.present()?;
     drop(chart);
     drop(area);
-    Ok(())
+    Ok(picture)
 }
 
 fn colour(content: Content) -> RGBColor {

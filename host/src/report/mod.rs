@@ -1,16 +1,21 @@
-//! Pictures: samples as PNG, curves and the plan of a model's memory as SVG, and a run as one page.
+//! Pictures: samples as PNG, curves and the plan of a model's memory as SVG, and a run or a
+//! verification as one page.
 
+mod bars;
 mod curves;
 mod entropies;
 mod grid;
 mod layers;
+mod matrix;
 mod memory;
 mod page;
 
+pub use bars::{Bar, Bars};
 pub use curves::{Curve, Panel, write_curves};
 pub use entropies::EntropyColumn;
 pub use grid::{Grid, write_grid};
 pub use layers::{LayerWeights, activation_ranges, layer_weights};
+pub use matrix::Matrix;
 pub use memory::write_memory;
 pub use page::{Figure, Section, write_page};
 

@@ -6,8 +6,12 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{EntropyColumn, Error, LayerWeights, Panel, curves, entropies};
+use super::{
+    Bars, EntropyColumn, Error, LayerWeights, Matrix, Panel, bars, curves, entropies, matrix,
+    memory,
+};
 use crate::durable;
+use crate::summary::MemoryPlan;
 
 /// A part of the page.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +31,12 @@ pub enum Figure {
     Curves(Panel),
     /// The distribution of `H'` over the epochs, with lambda_l and lambda_u.
     Entropies(Vec<EntropyColumn>, [f64; 2]),
+    /// Numbers to be compared.
+    Bars(Bars),
+    /// How often what was taken for what.
+    Matrix(Matrix),
+    /// What needs a model's memory.
+    Memory(MemoryPlan),
     /// Weights of a layer.
     Weights(LayerWeights),
     /// A picture of pixels.
@@ -89,6 +99,9 @@ fn draw(figure: &Figure) -> Drawn<String> {
         Figure::Entropies(columns, bounds) => {
             framed("chart", &entropies::figure(columns, *bounds)?, "")
         }
+        Figure::Bars(bars) => framed("chart", &bars::figure(bars)?, ""),
+        Figure::Matrix(matrix) => framed("chart", &matrix::figure(matrix)?, ""),
+        Figure::Memory(plan) => framed("wide", &memory::figure(plan)?, ""),
         Figure::Weights(layer) => {
             let caption = format!("{}, {} bits", layer.name, layer.bits);
             framed("small", &layer.figure()?, &caption)

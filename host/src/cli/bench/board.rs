@@ -23,14 +23,14 @@ pub(super) fn run(
 }
 
 /// What the board counts.
-struct Count {
-    unit: &'static str,
-    of_layer: fn(&Layer) -> Option<u64>,
+pub(crate) struct Count {
+    pub(crate) unit: &'static str,
+    pub(crate) of_layer: fn(&Layer) -> Option<u64>,
     total: u64,
 }
 
 impl Count {
-    fn of(measurement: &Measurement) -> Self {
+    pub(crate) fn of(measurement: &Measurement) -> Self {
         if let Some(total) = measurement.cycles {
             return Self {
                 unit: "cycles",

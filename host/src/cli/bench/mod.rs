@@ -13,6 +13,7 @@ use super::Context;
 use super::failure::{Failure, Outcome};
 use super::link::ConnectionArguments;
 use super::model;
+pub(crate) use board::Count;
 
 const EXAMPLES: &str = "\
 Examples:
