@@ -27,7 +27,8 @@ pub(super) fn write(
     sections.extend(found.iter().map(|found| board(task, found)));
     sections.extend(not_verified(report));
     sections.push(memory(task)?);
-    let title = format!("{} on its boards", task.arguments.model.display());
+    let model = task.arguments.model.file_name().unwrap_or_default();
+    let title = format!("{} on its boards", model.display());
     let equal = found.iter().filter(|found| found.verdict.is_equal());
     let lead = format!(
         "{} of {} boards compute exactly what this computer computes, on {} images of {}",
