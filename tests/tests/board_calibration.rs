@@ -443,7 +443,8 @@ fn the_command_calibrates_a_board_and_says_what_is_wrong() {
         ("noise", &noise_images(40), "32", "classes only, at least 4"),
         ("few", &data.part(0, 13), "5", "5 images are too few"),
     ] {
-        let refused = calibrate(&write(name, images), &["--images", count]);
+        // With one prior: each further one takes as long.
+        let refused = calibrate(&write(name, images), &["--images", count, "--prior", count]);
         assert_eq!(
             refused.code, 1,
             "{name}: {}{}",

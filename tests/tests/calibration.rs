@@ -10,6 +10,7 @@ use lowbit_host::shifts::Shift;
 use lowbit_host::{lower, pack};
 use lowbit_runtime::calibration::{Passes, Plan};
 use lowbit_tests::{Emulator, Finished, noise_images, quantized_resnet20};
+use serde_json::json;
 
 fn with_statistics() -> lower::Options {
     lower::Options {
@@ -211,8 +212,39 @@ fn the_command_accepts_what_helps_and_refuses_the_rest() {
     let out = ["--out", record.to_str().expect("UTF-8")];
     let good = run("contrast", &shifted.part(0, 256), &out);
     assert_eq!(good.code, 0, "{}{}", good.stdout, good.stderr);
-    assert_eq!(good.json()["accepted"], true);
+    let found = good.json();
+    assert_eq!(found["accepted"], true);
+    assert_eq!(
+        (&found["prior"], &found["refused_priors"]),
+        (&64.into(), &json!([]))
+    );
     assert!(record.exists());
+
+    // The same images as they were: no prior is good enough, unless the user says which.
+    let clean = data.part(0, 256);
+    let refused = run("clean", &clean, &[]);
+    assert_eq!(refused.code, 1, "{}{}", refused.stdout, refused.stderr);
+    let refused = refused.json();
+    let priors = refused["refused_priors"].as_array().expect("a list");
+    let reasons = priors
+        .iter()
+        .filter_map(|refused| refused["reason"].as_str());
+    assert!(
+        reasons
+            .chain(refused["reason"].as_str())
+            .all(|reason| reason.contains("mean margin falls")),
+        "{refused}"
+    );
+    let priors: Vec<_> = priors.iter().map(|refused| &refused["prior"]).collect();
+    assert_eq!(
+        (priors, &refused["prior"]),
+        (vec![&json!(64), &json!(128)], &json!(256))
+    );
+    let once = run("clean", &clean, &["--prior", "64"]).json();
+    assert_eq!(
+        (&once["accepted"], &once["prior"], &once["refused_priors"]),
+        (&false.into(), &64.into(), &json!([]))
+    );
 
     let source = format!("npz:{}", folder.path().join("contrast.npz").display());
     let model = model.to_str().expect("UTF-8");

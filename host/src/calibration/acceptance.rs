@@ -2,7 +2,7 @@
 
 use lowbit_runtime::calibration::{Answer, Evidence, Guards, Metric, Rejection, judge};
 
-use super::{Calibration, Error, Trial};
+use super::{Calibration, Error, Settings, Trial, calibrate};
 use crate::data::Dataset;
 use crate::integer::{Calibrated, IntegerNetwork};
 
@@ -30,6 +30,38 @@ pub struct Judging<'a> {
     pub labels: bool,
     /// How cautious to be.
     pub guards: Guards,
+}
+
+/// A calibration on this computer.
+pub struct Attempt<'n, 'a> {
+    /// The network with the new parameters.
+    pub calibrated: Calibrated<'n, 'a>,
+    /// Those.
+    pub calibration: Calibration,
+    /// Whether they help.
+    pub verdict: Verdict,
+}
+
+impl<'n, 'a> Attempt<'n, 'a> {
+    /// Calibrates the factory's network, and judges the new parameters by its own.
+    ///
+    /// # Errors
+    /// As [`calibrate`].
+    pub fn new(
+        network: &'n IntegerNetwork<'a>,
+        settings: Settings,
+        judging: &Judging<'_>,
+    ) -> Result<Self, Error> {
+        let factory = Calibrated::new(network);
+        let mut calibrated = Calibrated::new(network);
+        let calibration = calibrate(network, &mut calibrated, judging.seen, settings)?;
+        let verdict = accept(network, &factory, &calibrated, &calibration, judging)?;
+        Ok(Self {
+            calibrated,
+            calibration,
+            verdict,
+        })
+    }
 }
 
 /// Compares the parameters `calibrated` with `current`.

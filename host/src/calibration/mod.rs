@@ -2,13 +2,15 @@
 //! images.
 
 mod acceptance;
+mod priors;
 mod record;
 mod routine;
 mod sweep;
 mod trial;
 
-pub use acceptance::{Judging, Verdict, accept};
+pub use acceptance::{Attempt, Judging, Verdict, accept};
+pub use priors::{Chosen, Priors, Refused};
 pub use record::{read_record, record};
 pub use routine::{Calibration, Error, Settings, calibrate};
-pub use sweep::{Cell, Row, Sweep, plan_name, trial};
+pub use sweep::{Automatic, Cell, Row, Sweep, Unlabelled, plan_name, trial};
 pub use trial::Trial;

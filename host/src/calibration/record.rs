@@ -1,7 +1,7 @@
 //! Records as files: the same bytes that a board keeps in its flash.
 
 use lowbit_runtime::calibration::{
-    COMMIT_OFFSET, Corrections, Header, Metric, PAYLOAD_OFFSET, Passes, Plan, Record, RecordError,
+    COMMIT_OFFSET, Corrections, Header, Metric, PAYLOAD_OFFSET, Plan, Record, RecordError,
     WRITE_UNIT,
 };
 use lowbit_runtime::format::{CHECKSUM, Model};
@@ -56,17 +56,4 @@ pub fn read_record<'a>(
     let record = Record::new_checked(bytes, model.identity(), plan.checksum())?;
     Corrections::new_checked(&plan, record.payload())?;
     Ok((*record.header(), record.payload()))
-}
-
-impl Settings {
-    /// The prior with which calibration on `images` images gains much and loses little on images like
-    /// those of the training data, as measured in docs/calibration.md: as many images where few
-    /// layers change, twice as many where all do.
-    #[must_use]
-    pub fn default_prior(passes: Passes, images: u32) -> u32 {
-        match passes {
-            Passes::Fast => images,
-            Passes::Exact => images.saturating_mul(2),
-        }
-    }
 }

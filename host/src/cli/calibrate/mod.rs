@@ -109,7 +109,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
     }
     let network = network.ok_or_else(|| Failure::new("a packed file is needed"))?;
     if arguments.sweep.sweep {
-        return sweep::run(context, &arguments.sweep, &network, source);
+        return sweep::run(context, &arguments.sweep, settings.trial, &network, source);
     }
     on_host::run(context, on_host, settings, &network, source)
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use lowbit_host::board::{CalibrationOrder, Cause, Client, Error, RecordPlace, check_model};
+use lowbit_host::calibration::Settings;
 use lowbit_host::data::Source;
 use lowbit_host::integer::IntegerNetwork;
 use lowbit_host::pack;
@@ -166,22 +167,29 @@ impl Board<'_> {
         if let Some(model) = self.expected {
             check_model(&client, model).map_err(explain)?;
         }
-        let order = CalibrationOrder {
-            settings: settings.settings(),
-            seen: &seen,
-            unseen: &unseen,
-            labels: settings.labels,
-            force: settings.force,
-            commit: !self.arguments.dry_run,
-            check: self.check,
-        };
+        let passes = settings.passes();
         let bar = context.output.bar(0, "calibrating");
-        let found = client.calibrate(&order, &mut |done, total| {
-            bar.set_length(total as u64);
-            bar.set_position(done as u64);
-        });
+        let calibrate = |prior| {
+            let order = CalibrationOrder {
+                settings: Settings { passes, prior },
+                seen: &seen,
+                unseen: &unseen,
+                labels: settings.labels,
+                force: settings.force,
+                commit: !self.arguments.dry_run,
+                check: self.check,
+            };
+            client.calibrate(&order, &mut |done, total| {
+                bar.set_length(total as u64);
+                bar.set_position(done as u64);
+            })
+        };
+        let chosen = settings
+            .priors()
+            .choose(calibrate, |found| found.judgement.verdict);
         bar.finish_and_clear();
-        let found = found.map_err(hint)?;
+        let chosen = chosen.map_err(hint)?;
+        let found = &chosen.attempt;
         if let (Some(path), Some(record)) = (self.out, &found.record) {
             pack::write(path, record)?;
         }
@@ -193,18 +201,17 @@ impl Board<'_> {
                 .err()
                 .map(|rejection| rejection.to_string()),
             images: judgement.images,
-            prior: order.settings.prior,
             layers: judgement.layers,
             channels: judgement.channels,
             clamped_channels: judgement.clamped,
-            histogram: found.histogram,
-            record_bytes: found.record.map(|record| record.len()),
+            histogram: found.histogram.clone(),
+            record_bytes: found.record.as_ref().map(Vec::len),
             generation: judgement.generation,
             board: Some(BoardReport {
                 board: client.greeting().board.clone(),
                 memory_bytes: found.memory_bytes,
             }),
-            ..Report::default()
+            ..Report::of(&chosen)
         };
         report
             .tried(settings.labels, &found.before, &found.after)

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use lowbit_host::calibration::{Judging, accept, calibrate, record};
+use lowbit_host::calibration::{Attempt, Judging, Settings, record};
 use lowbit_host::data::Source;
-use lowbit_host::integer::{Calibrated, IntegerNetwork};
+use lowbit_host::integer::IntegerNetwork;
 use lowbit_host::pack;
 use lowbit_runtime::calibration::{Guards, Metric};
 
@@ -36,45 +36,53 @@ pub(super) fn run(
     source: &Source,
 ) -> Result<Outcome, Failure> {
     let (seen, unseen) = settings.load(source)?;
-    let (labels, force_diversity) = (settings.labels, settings.force);
-    let settings = settings.settings();
-    let factory = Calibrated::new(network);
-    let mut calibrated = Calibrated::new(network);
     let pixels = seen.images();
-    let found = calibrate(network, &mut calibrated, &pixels, settings).map_err(explain)?;
     let judging = Judging {
         seen: &pixels,
         unseen: &unseen,
-        labels,
+        labels: settings.labels,
         guards: Guards {
-            force_diversity,
+            force_diversity: settings.force,
             ..Guards::default()
         },
     };
-    let verdict = accept(network, &factory, &calibrated, &found, &judging).map_err(explain)?;
+    let passes = settings.passes();
+    let attempt = |prior| Attempt::new(network, Settings { passes, prior }, &judging);
+    let chosen = settings
+        .priors()
+        .choose(attempt, |attempt| attempt.verdict.result)
+        .map_err(explain)?;
+    let Attempt {
+        calibration,
+        verdict,
+        ..
+    } = &chosen.attempt;
     let record = verdict.result.ok().map(|metric: Metric| {
+        let settings = Settings {
+            passes,
+            prior: chosen.prior,
+        };
         let images = seen.len() as u32;
-        record(network.model(), &found, images, settings, metric, 0)
+        record(network.model(), calibration, images, settings, metric, 0)
     });
     if let (Some(path), Some(record)) = (&arguments.out, &record) {
         pack::write(path, record)?;
     }
     if let (Some(path), Ok(_)) = (&arguments.apply, verdict.result) {
-        pack::write(path, &pack::apply(network.model(), &found.payload)?)?;
+        pack::write(path, &pack::apply(network.model(), &calibration.payload)?)?;
     }
     let report = Report {
         accepted: verdict.result.is_ok(),
         reason: verdict.result.err().map(|rejection| rejection.to_string()),
         images: verdict.histogram.iter().sum(),
-        prior: settings.prior,
-        layers: found.layers,
-        channels: found.channels,
-        clamped_channels: found.clamped,
+        layers: calibration.layers,
+        channels: calibration.channels,
+        clamped_channels: calibration.clamped,
         histogram: verdict.histogram.clone(),
         record_bytes: record.map(|record| record.len()),
-        ..Report::default()
+        ..Report::of(&chosen)
     };
     report
-        .tried(labels, &verdict.before, &verdict.after)
+        .tried(settings.labels, &verdict.before, &verdict.after)
         .print(context)
 }

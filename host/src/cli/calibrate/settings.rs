@@ -1,9 +1,10 @@
 //! What calibrations on a board and on this computer have in common: flags and report.
 
 use clap::Args;
-use lowbit_host::calibration::{Settings, Trial};
+use lowbit_host::calibration::{Chosen, Priors, Refused, Trial};
 use lowbit_host::data::{Dataset, Source};
 use lowbit_host::shifts::Shift;
+use lowbit_runtime::calibration::Passes;
 use serde::Serialize;
 
 use super::super::Context;
@@ -19,12 +20,13 @@ pub(crate) struct SettingsArguments {
     images: usize,
     /// Images behind those that tell whether the new parameters help
     #[arg(long, value_name = "N", default_value_t = 128)]
-    trial: usize,
+    pub(super) trial: usize,
     /// Layers to calibrate
     #[arg(long, value_name = "PLAN", value_enum, default_value_t = PlanName::Fast)]
     plan: PlanName,
-    /// Images that the statistics of the training data count as [default: as many as --images with
-    /// the fast plan, twice as many with the exact one]
+    /// Images that the statistics of the training data count as [default: with the fast plan half as
+    /// many as --images and, if the network becomes worse by that, as many, then twice as many; twice
+    /// as many with the exact plan]
     #[arg(long, value_name = "N0")]
     prior: Option<u32>,
     /// Accept by the labels of the data, and not by how clear the answers are
@@ -39,12 +41,15 @@ pub(crate) struct SettingsArguments {
 }
 
 impl SettingsArguments {
-    pub(super) fn settings(&self) -> Settings {
-        let passes = self.plan.into();
-        let default = Settings::default_prior(passes, self.images as u32);
-        Settings {
-            passes,
-            prior: self.prior.unwrap_or(default),
+    pub(super) fn passes(&self) -> Passes {
+        self.plan.into()
+    }
+
+    /// Those to try.
+    pub(super) fn priors(&self) -> Priors {
+        match self.prior {
+            Some(prior) => Priors::only(prior),
+            None => Priors::for_images(self.passes(), self.images as u32),
         }
     }
 
@@ -78,7 +83,9 @@ pub(super) struct Report {
     pub(super) reason: Option<String>,
     pub(super) images: u32,
     pub(super) trial_images: u32,
+    /// The one that is accepted, or the last that was tried.
     pub(super) prior: u32,
+    pub(super) refused_priors: Vec<RefusedPrior>,
     pub(super) layers: u16,
     pub(super) channels: u32,
     pub(super) clamped_channels: u32,
@@ -99,6 +106,22 @@ pub(super) struct Report {
     pub(super) board: Option<BoardReport>,
 }
 
+/// A prior with which the network became worse.
+#[derive(Debug, Serialize)]
+pub(super) struct RefusedPrior {
+    prior: u32,
+    reason: String,
+}
+
+impl From<&Refused> for RefusedPrior {
+    fn from(refused: &Refused) -> Self {
+        Self {
+            prior: refused.prior,
+            reason: refused.rejection.to_string(),
+        }
+    }
+}
+
 #[derive(Debug, Serialize)]
 pub(super) struct BoardReport {
     pub(super) board: String,
@@ -107,6 +130,15 @@ pub(super) struct BoardReport {
 }
 
 impl Report {
+    /// One that names the prior.
+    pub(super) fn of<T>(chosen: &Chosen<T>) -> Self {
+        Self {
+            prior: chosen.prior,
+            refused_priors: chosen.refused.iter().map(RefusedPrior::from).collect(),
+            ..Self::default()
+        }
+    }
+
     /// Fills in what the trials say.
     pub(super) fn tried(mut self, labels: bool, before: &Trial, after: &Trial) -> Self {
         let metric = |trial: &Trial| match labels {
@@ -144,6 +176,14 @@ impl Report {
         if let Some(board) = &self.board {
             rows.push(("board", board.board.clone()));
         }
+        rows.extend(
+            self.refused_priors
+                .iter()
+                .map(|RefusedPrior { prior, reason }| {
+                    let refused = format!("prior {prior} is not accepted: {reason}");
+                    ("refused", refused)
+                }),
+        );
         rows.extend([
             ("calibration", verdict),
             (

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use lowbit_host::calibration::{Cell, Row, Sweep};
+use lowbit_host::calibration::{Automatic, Cell, Row, Sweep, Unlabelled};
 use lowbit_host::data::Source;
 use lowbit_host::integer::IntegerNetwork;
 use lowbit_host::report::{Curve, Panel, write_curves};
@@ -47,13 +47,8 @@ pub(crate) struct SweepArguments {
         default_value = "128"
     )]
     counts: Vec<usize>,
-    /// Priors: images that the statistics of the training data count as
-    #[arg(
-        long,
-        value_name = "N,...",
-        value_delimiter = ',',
-        default_value = "128"
-    )]
+    /// Priors, beside the one that the acceptance test chooses
+    #[arg(long, value_name = "N,...", value_delimiter = ',')]
     priors: Vec<u32>,
     /// First image to measure on; those before it are for calibration
     #[arg(long, value_name = "N", default_value_t = 2000)]
@@ -62,7 +57,7 @@ pub(crate) struct SweepArguments {
     #[arg(long, value_name = "N", default_value_t = 4000)]
     test_images: usize,
     /// Draw the mean accuracy over the shifts by prior
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "priors")]
     plot: Option<PathBuf>,
     /// Seed of random shifts
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -79,6 +74,7 @@ struct Report {
 pub(super) fn run(
     context: &Context,
     arguments: &SweepArguments,
+    trial: usize,
     network: &IntegerNetwork<'_>,
     source: &Source,
 ) -> Result<Outcome, Failure> {
@@ -86,25 +82,30 @@ pub(super) fn run(
         shifts: shifts(&arguments.shifts)?,
         passes: arguments.plans.iter().map(|plan| (*plan).into()).collect(),
         images: arguments.counts.clone(),
+        trial,
         priors: arguments.priors.clone(),
         seed: arguments.seed,
     };
     let end = arguments.test_from.saturating_add(arguments.test_images);
     let data = model::load_images(source, Some(end))?;
     let most = sweep.images.iter().max().copied().unwrap_or(0);
-    if most == 0 || most > arguments.test_from || data.len() <= arguments.test_from {
+    let before = most.saturating_add(trial);
+    if most == 0 || before > arguments.test_from || data.len() <= arguments.test_from {
         let message = format!(
-            "{most} images to calibrate on and others from number {} on are needed, `{source}` has {}",
+            "{most} images to calibrate on, {trial} to judge them by and others from number {} on are \
+             needed, `{source}` has {}",
             arguments.test_from,
             data.len()
         );
-        return Err(Failure::new(message).hint("change --counts, --test-from and --test-images"));
+        let hint = "change --counts, --trial, --test-from and --test-images";
+        return Err(Failure::new(message).hint(hint));
     }
-    let seen = data.part(0, most);
+    let seen = data.part(0, before);
     let unseen = data.part(arguments.test_from, arguments.test_images);
-    let bar = context
-        .output
-        .bar((sweep.cells() * sweep.shifts.len()) as u64, "calibrating");
+    let bar = context.output.bar(
+        (sweep.combinations() * sweep.shifts.len()) as u64,
+        "calibrating",
+    );
     let rows = sweep
         .run(network, &seen, &unseen, || bar.inc(1))
         .map_err(explain)?;
@@ -148,37 +149,68 @@ fn mean(rows: &[Row]) -> Row {
     let shifted = || rows.iter().filter(|row| row.shift != "none");
     let count = shifted().count().max(1) as f64;
     let average = |value: &dyn Fn(&Row) -> f64| shifted().map(value).sum::<f64>() / count;
-    let after = rows.first().map_or(&[][..], |row| &row.after);
+    let mean_trial = |value: &dyn Fn(&Row) -> Unlabelled| Unlabelled {
+        margin: average(&|row| value(row).margin),
+        largest_share: average(&|row| value(row).largest_share),
+    };
+    let first = rows.first();
+    let automatic = first.map_or(&[][..], |row| &row.automatic);
+    let after = first.map_or(&[][..], |row| &row.after);
     Row {
         shift: "mean of the shifts".to_owned(),
         before: average(&|row| row.before),
+        trial: mean_trial(&|row| row.trial),
+        automatic: (automatic.iter().enumerate())
+            .map(|(index, automatic)| Automatic {
+                top1: average(&|row| row.automatic[index].top1),
+                prior: None,
+                ..automatic.clone()
+            })
+            .collect(),
         after: (after.iter().enumerate())
             .map(|(index, cell)| Cell {
                 top1: average(&|row| row.after[index].top1),
+                trial: mean_trial(&|row| row.after[index].trial),
                 clamped: average(&|row| row.after[index].clamped),
+                refused: None,
                 ..cell.clone()
             })
             .collect(),
     }
 }
 
+/// Accuracies; in brackets the prior that was chosen, or a dash where the calibration was refused.
 fn text(report: &Report) -> String {
-    let names = report
-        .mean
-        .after
-        .iter()
+    let automatic = (report.mean.automatic.iter())
+        .map(|automatic| format!("{} N{} auto", automatic.plan, automatic.images));
+    let cells = (report.mean.after.iter())
         .map(|cell| format!("{} N{} N0 {}", cell.plan, cell.images, cell.prior));
     let header: Vec<String> = ["shift".to_owned(), "before".to_owned()]
         .into_iter()
-        .chain(names)
+        .chain(automatic)
+        .chain(cells)
         .collect();
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
-    let rows = report.shifts.iter().chain([&report.mean]).map(|row| {
-        let figures = row.after.iter().map(|cell| cell.top1);
-        let figures = [row.before].into_iter().chain(figures);
-        let figures = figures.map(|top1| format!("{top1:.1}"));
-        [row.shift.clone()].into_iter().chain(figures).collect()
-    });
+    let measured = report.shifts.iter().map(|row| (row, true));
+    let rows = measured
+        .chain([(&report.mean, false)])
+        .map(|(row, is_one)| {
+            let chosen = row.automatic.iter().map(|automatic| {
+                let prior = automatic
+                    .prior
+                    .map_or("-".to_owned(), |prior| prior.to_string());
+                match is_one {
+                    true => format!("{:.1} ({prior})", automatic.top1),
+                    false => format!("{:.1}", automatic.top1),
+                }
+            });
+            let figures = row.after.iter().map(|cell| format!("{:.1}", cell.top1));
+            [row.shift.clone(), format!("{:.1}", row.before)]
+                .into_iter()
+                .chain(chosen)
+                .chain(figures)
+                .collect()
+        });
     columns(&header, &rows.collect::<Vec<Vec<String>>>())
 }
 
