@@ -15,6 +15,7 @@ pub mod data;
 
 pub mod demo;
 pub mod dfq;
+pub mod doctor;
 mod durable;
 pub mod graph;
 pub mod import;

@@ -31,6 +31,7 @@ pub use flash::{Fit, check_fit};
 pub use line::Settings;
 pub use lowbit_runtime::protocol::{InfoReply, ModelInfo, TickUnit};
 pub use records::{RecordPlace, StoredRecord};
+pub(crate) use registry::NATIVE;
 pub use registry::{
     BoardSpec, Limits, Memory, Process, Qemu, Region, Registry, RegistryError, Serial,
 };

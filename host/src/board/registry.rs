@@ -11,7 +11,7 @@ use super::ports::{Port, UsbId};
 static EMBEDDED: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/boards.rs"));
 
 /// The target of firmware for the computer that builds it.
-pub(super) const NATIVE: &str = "native";
+pub(crate) const NATIVE: &str = "native";
 
 /// What a `board.toml` says.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -64,8 +64,8 @@ struct Answer {
 }
 
 #[derive(Debug, Serialize)]
-struct Adapter {
-    name: String,
+pub(crate) struct Adapter {
+    pub(crate) name: String,
     kind: &'static str,
     /// Whether its driver computes on the processor.
     software: bool,
@@ -159,7 +159,7 @@ fn answer(greeting: &Greeting) -> Answer {
 
 /// None where they cannot be asked for.
 #[cfg(feature = "wgpu")]
-fn adapters() -> Vec<Adapter> {
+pub(crate) fn adapters() -> Vec<Adapter> {
     use lowbit_runtime::batch::wgpu::{self, AdapterKind};
 
     let found = wgpu::Adapter::all().unwrap_or_else(|error| {
@@ -176,7 +176,7 @@ fn adapters() -> Vec<Adapter> {
 }
 
 #[cfg(not(feature = "wgpu"))]
-fn adapters() -> Vec<Adapter> {
+pub(crate) fn adapters() -> Vec<Adapter> {
     Vec::new()
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use lowbit_host::board::BoardSpec;
-use lowbit_host::board::install::{DriveError, InstallError, Installation};
+use lowbit_host::board::install::{DriveError, InstallError, Installation, PROBE_RS, how_to_get};
 use serde::Serialize;
 
 use super::Context;
@@ -58,15 +58,9 @@ fn needs_none(board: &BoardSpec) -> Failure {
 
 fn advise(error: InstallError) -> Failure {
     let hint = match &error {
-        InstallError::NoProgram {
-            program: "probe-rs",
-        } => "cargo install probe-rs-tools --locked, or see https://probe.rs/docs/getting-started",
-        InstallError::NoProgram { .. } => {
-            "cargo install espflash --locked, or see https://github.com/esp-rs/espflash"
-        }
+        InstallError::NoProgram { program } => how_to_get(program),
         InstallError::Failed {
-            program: "probe-rs",
-            ..
+            program: PROBE_RS, ..
         } => {
             "is the board plugged in, at the plug of its debugger? `probe-rs list` shows the \
              debuggers; on Linux they need rules for udev, see \

@@ -9,6 +9,7 @@ mod boards;
 mod calibrate;
 mod demo;
 mod direct;
+mod doctor;
 mod eval;
 mod firmware;
 mod flash;
@@ -86,6 +87,8 @@ enum Command {
     Bench(bench::Arguments),
     /// List the boards that are known, and the GPUs of this computer
     Boards(boards::Arguments),
+    /// Check what this computer needs to work with boards, and say how to mend what is missing
+    Doctor(doctor::Arguments),
     /// Write a packed model to a board, or install the board's firmware
     Flash(flash::Arguments),
     /// Compare a board with this computer, bit for bit
@@ -137,6 +140,7 @@ fn run(context: &Context, command: Command) -> Result<Outcome, Failure> {
         Command::Networks(arguments) => networks::run(context, &arguments),
         Command::Bench(arguments) => bench::run(context, &arguments),
         Command::Boards(arguments) => boards::run(context, &arguments),
+        Command::Doctor(arguments) => doctor::run(context, &arguments),
         Command::Flash(arguments) => flash::run(context, &arguments),
         Command::Verify(arguments) => verify::run(context, &arguments),
         Command::Calibrate(arguments) => calibrate::run(context, &arguments),

@@ -15,6 +15,11 @@ use super::Region;
 pub use drive::DriveError;
 pub use uf2::Uf2Error;
 
+/// The program that works through a debugger.
+pub const PROBE_RS: &str = "probe-rs";
+/// The program that works through a serial port.
+pub const ESPFLASH: &str = "espflash";
+
 /// How firmware gets onto a board.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -101,8 +106,8 @@ impl Installer {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Self::ProbeRs { .. } => "probe-rs",
-            Self::Espflash { .. } => "espflash",
+            Self::ProbeRs { .. } => PROBE_RS,
+            Self::Espflash { .. } => ESPFLASH,
             Self::Uf2 { .. } => "UF2 drive",
         }
     }
@@ -121,8 +126,8 @@ impl Installer {
                     &common[..],
                     &[firmware.as_os_str()],
                 ];
-                run("probe-rs", &download.concat())?;
-                run("probe-rs", &[&[OsStr::new("reset")], &common[..]].concat())
+                run(PROBE_RS, &download.concat())?;
+                run(PROBE_RS, &[&[OsStr::new("reset")], &common[..]].concat())
             }
             Self::Espflash { chip } => {
                 let common = ["flash", "--non-interactive", "--chip", chip].map(OsStr::new);
@@ -130,10 +135,7 @@ impl Installer {
                     .port
                     .map(|port| ["--port", port].map(OsStr::new));
                 let port = port.as_ref().map(<[_; 2]>::as_slice).unwrap_or_default();
-                run(
-                    "espflash",
-                    &[&common, port, &[firmware.as_os_str()]].concat(),
-                )
+                run(ESPFLASH, &[&common, port, &[firmware.as_os_str()]].concat())
             }
             Self::Uf2 { board_id, family } => {
                 let elf = fs_err::read(firmware)?;
@@ -145,6 +147,17 @@ impl Installer {
                 Ok(drive::copy(&blocks, board_id, installation.drive)?)
             }
         }
+    }
+}
+
+/// How to get a program that installs firmware.
+#[must_use]
+pub fn how_to_get(program: &str) -> &'static str {
+    match program {
+        PROBE_RS => {
+            "cargo install probe-rs-tools --locked, or see https://probe.rs/docs/getting-started"
+        }
+        _ => "cargo install espflash --locked, or see https://github.com/esp-rs/espflash",
     }
 }
 
