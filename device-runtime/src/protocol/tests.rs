@@ -291,3 +291,99 @@ fn versions_are_read_from_another_protocol() {
     assert_eq!(versions(&message), Some((9, "9.1.0")));
     assert_eq!(versions(&[2]), None);
 }
+
+/// The tables of `docs/protocol.md` below a heading: name and fields by number.
+fn page_rows(heading: &str) -> Vec<(String, Vec<String>)> {
+    const PAGE: &str = include_str!("../../../docs/protocol.md");
+    let (_, section) = PAGE
+        .split_once(&format!("\n### {heading}\n"))
+        .expect("is a heading");
+    let rows = section
+        .lines()
+        .skip_while(|line| !line.starts_with("| --- "));
+    let rows = rows.skip(1).take_while(|line| line.starts_with('|'));
+    let row = |(number, line): (usize, &str)| {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        assert_eq!(cells[1], number.to_string(), "{line}");
+        (cells[2].to_owned(), field_names(cells[3]))
+    };
+    rows.enumerate().map(row).collect()
+}
+
+/// `a, c` of `a u16, one of several (b u8), c text`.
+fn field_names(fields: &str) -> Vec<String> {
+    let mut depth = 0;
+    let mut is_outside = |character: char| {
+        depth += i32::from(character == '(') - i32::from(character == ')');
+        depth == 0 && character != ')'
+    };
+    let outside: String = fields.chars().filter(|&c| is_outside(c)).collect();
+    let fields = outside
+        .split(", ")
+        .filter(|field| !field.starts_with("one of"));
+    let names = fields.filter_map(|field| field.split_whitespace().next());
+    names.map(str::to_owned).collect()
+}
+
+/// All variants of an enum as `Debug` shows them with fields of zeros, decoded by `decode`.
+fn variants(decode: impl Fn(&[u8]) -> Option<String>) -> Vec<(String, Vec<String>)> {
+    let shown = (0..).map_while(|number| {
+        let mut bytes = [0; 128];
+        bytes[0] = number;
+        decode(&bytes)
+    });
+    let parse = |shown: String| {
+        let name = shown.split(|c: char| !c.is_alphanumeric()).next();
+        let words = shown.split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
+        let fields = words.filter_map(|word| word.strip_suffix(':'));
+        let fields = fields.map(str::to_owned).collect();
+        (name.unwrap_or_default().to_owned(), fields)
+    };
+    shown.map(parse).collect()
+}
+
+macro_rules! variants_of {
+    ($message:ty) => {
+        variants(|bytes| {
+            let decoded = postcard::take_from_bytes::<$message>(bytes).ok()?;
+            Some(format!("{:?}", decoded.0))
+        })
+    };
+}
+
+#[test]
+fn the_page_describes_every_message() {
+    let without_fields = |rows: Vec<(String, Vec<String>)>, name: &str| {
+        let rows = rows.into_iter();
+        let row = |(found, fields): (String, Vec<String>)| {
+            let is_nested = found == name;
+            (found, if is_nested { Vec::new() } else { fields })
+        };
+        rows.map(row).collect::<Vec<_>>()
+    };
+    let requests = without_fields(variants_of!(Request<'_>), "Calibration");
+    assert_eq!(page_rows("Requests"), requests);
+    let replies = without_fields(variants_of!(Reply<'_>), "Calibration");
+    assert_eq!(page_rows("Replies"), replies);
+    let requests = variants_of!(CalibrationRequest);
+    assert_eq!(page_rows("Calibration requests"), requests);
+    let judged = |rows| without_fields(rows, "Judged");
+    let replies = variants_of!(CalibrationReply<'_>);
+    assert_eq!(judged(page_rows("Calibration replies")), judged(replies));
+    assert_eq!(page_rows("Refusals"), variants_of!(Refusal<'_>));
+    assert_eq!(page_rows("Rejections"), variants_of!(Rejection));
+}
+
+#[test]
+fn the_frame_on_the_page_is_what_is_sent() {
+    const PAGE: &str = include_str!("../../../docs/protocol.md");
+    let line = PAGE.lines().find(|line| line.starts_with("    00 "));
+    let bytes = line.expect("is there").split_whitespace();
+    let bytes: Vec<u8> = bytes
+        .map(|byte| u8::from_str_radix(byte, 16).expect("hexadecimal digits"))
+        .collect();
+    let hello = Request::Hello {
+        protocol: PROTOCOL_VERSION,
+    };
+    assert_eq!(bytes, [&[0], &send(1, &hello)[..]].concat());
+}
