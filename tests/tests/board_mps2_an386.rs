@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use lowbit_host::board::transport::{BoardProcess, Transport, TransportError};
 use lowbit_host::board::{Client, Error, Options, Settings, TickUnit, verify};
 use lowbit_host::data::Dataset;
+use lowbit_host::{lower, pack};
 use lowbit_runtime::testing::{PIXELS, tiny_model};
-use lowbit_tests::{Emulator, noise, noise_images, random_network};
+use lowbit_tests::{Emulator, NetworkBuilder, Shape, noise, noise_images, random_network};
 
 const BOARD: &str = "mps2-an386";
 
@@ -325,4 +326,42 @@ fn a_firmware_that_does_not_start_ends_in_the_emulators_words() {
     let connected = Client::connect(Box::new(process.expect("starts")), Settings::default());
     let shown = connected.expect_err("no firmware").to_string();
     assert!(shown.contains("no-firmware"), "{shown}");
+}
+
+/// Images of 8 x 8 x 3 pixels through three convolutions, a few tenths of a millisecond each.
+fn small_network() -> Vec<u8> {
+    let mut builder = NetworkBuilder::new("small", [3, 8, 8]);
+    let stem = builder.conv("stem", &Shape::dense(3, 8, 3), [4, 4], builder.input());
+    let depthwise = Shape {
+        groups: 8,
+        ..Shape::dense(8, 8, 3)
+    };
+    let deep = builder.conv("depthwise", &depthwise, [4, 4], stem);
+    let wide = builder.conv("pointwise", &Shape::dense(8, 16, 1), [4, 4], deep);
+    let network = builder.classify(16, 10, wide);
+    let program = lower::lower(&network, &lower::Options::default()).expect("lowers");
+    pack::pack(&program, &[]).expect("packs")
+}
+
+#[test]
+fn ten_thousand_inferences_differ_in_nothing_and_take_no_more_stack() {
+    let name = "ten_thousand_inferences_differ_in_nothing_and_take_no_more_stack";
+    let Some(emulator) = Emulator::new(name, BOARD) else {
+        return;
+    };
+    let mut client = emulator.connect();
+    let model = small_network();
+    client.flash(&model, &mut |_| {}).expect("is taken");
+    let mut images = noise_images(10_000);
+    images.shape = [8, 8, 3];
+    images.pixels.truncate(10_000 * 8 * 8 * 3);
+    let mut verify = |images: &Dataset| {
+        let verdict = verify(&mut client, &model, images, Options::default(), &mut |_| {});
+        let verdict = verdict.expect("runs");
+        assert!(verdict.is_equal(), "{verdict:?}");
+        (verdict.images, verdict.stack_bytes)
+    };
+    let (_, stack) = verify(&images.part(0, 10));
+    assert!(stack.is_some());
+    assert_eq!(verify(&images), (10_000, stack));
 }
