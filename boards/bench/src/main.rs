@@ -17,6 +17,7 @@ use semihosting::fs::File;
 use semihosting::io::Read;
 use semihosting::{eprintln, println, process};
 
+/// Where the start-up code goes.
 #[entry]
 fn main() -> ! {
     match measure_all() {

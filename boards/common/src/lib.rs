@@ -22,7 +22,9 @@ pub mod emulation;
 pub mod firmware;
 pub mod linker;
 pub mod mapped_flash;
+#[cfg(any(target_arch = "arm", feature = "emulation"))]
 mod register;
+#[cfg(any(target_arch = "arm", feature = "emulation"))]
 pub mod serial;
 pub mod stack;
 pub mod stop;

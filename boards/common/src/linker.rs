@@ -11,6 +11,8 @@ unsafe extern "C" {
     static mut __models_end: u8;
     static mut __arena_start: u8;
     static mut __arena_end: u8;
+    // esp-hal watches the word there.
+    #[cfg_attr(feature = "esp32c3", link_name = "__stack_chk_guard")]
     static mut _stack_end: u32;
     static mut _stack_start: u32;
 }
@@ -44,5 +46,6 @@ impl Memory {
 
 /// The memory reserved for the stack, lowest address first.
 pub(crate) fn stack() -> Range<*const u32> {
-    (&raw const _stack_end)..(&raw const _stack_start)
+    let watched = usize::from(cfg!(feature = "esp32c3"));
+    (&raw const _stack_end).wrapping_add(watched)..(&raw const _stack_start)
 }

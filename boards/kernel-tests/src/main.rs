@@ -24,6 +24,7 @@ const ADDITIONS: usize = 300;
 /// Random convolutions.
 const PROBLEMS: usize = 600;
 
+/// Where the start-up code goes.
 #[entry]
 fn main() -> ! {
     let memory = linker::Memory::take().and_then(|memory| Memory::new(memory.arena));

@@ -16,6 +16,7 @@ const UART0_INTERRUPT: u16 = 10;
 static WORKSPACE: ConstStaticCell<Workspace<FRAME_BYTES, { 4 * MAX_OPERATIONS as usize }>> =
     Workspace::new();
 
+/// Where the start-up code goes.
 #[entry]
 fn main() -> ! {
     // SAFETY: the board has its first UART here, and nothing else uses it.

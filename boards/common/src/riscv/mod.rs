@@ -1,19 +1,25 @@
 //! RV32 in machine mode.
 #![expect(unsafe_code, reason = "registers of the core, and the stack")]
 
+#[cfg(feature = "emulation")]
 mod fault;
+#[cfg(feature = "emulation")]
 mod interrupt;
 
 use core::arch::asm;
 
+#[cfg(feature = "emulation")]
 pub use interrupt::Interrupt;
+#[cfg(feature = "emulation")]
 pub use riscv_rt::entry;
 
 use crate::linker;
 use crate::stack::PAINT;
 
-/// Guards the stack, paints it, and lets faults be reported.
+/// Guards the stack, paints it, and lets faults be reported. On a chip the HAL does all but the
+/// painting.
 pub(crate) fn prepare() {
+    #[cfg(feature = "emulation")]
     fault::prepare();
     let stack = linker::stack();
     let now: *mut u32;
@@ -28,17 +34,27 @@ pub(crate) fn prepare() {
     }
 }
 
-/// Stands still: no board with such a core runs without the emulator, which has ended by now.
+/// Starts the chip anew. An emulator has ended by now.
 pub(crate) fn restart() -> ! {
+    #[cfg(feature = "esp32c3")]
+    {
+        /// RTC_CNTL_OPTIONS0 and its bit that resets the whole chip.
+        const OPTIONS: *mut u32 = 0x6000_8000 as *mut u32;
+        const RESET: u32 = 1 << 31;
+        // SAFETY: nothing else runs any more.
+        unsafe { OPTIONS.write_volatile(OPTIONS.read_volatile() | RESET) };
+    }
     loop {
         riscv::asm::wfi();
     }
 }
 
+#[cfg(feature = "emulation")]
 /// The core's own counter; with `-icount shift=0` one instruction is one cycle.
 #[derive(Debug, Default)]
 pub struct Instructions;
 
+#[cfg(feature = "emulation")]
 impl Instructions {
     /// Every place is as good as another one to start at.
     pub fn begin(&mut self) {}
