@@ -12,6 +12,7 @@
 //! | [`calibration`] | integer statistics, new parameters, the record, acceptance | where records are stored |
 //! | [`protocol`] | requests, responses, framing | the link |
 //! | [`service`] | a board's command loop | which board |
+//! | `signature` (feature `signatures`) | which models a board trusts | where keys come from |
 #![cfg_attr(not(test), no_std)]
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
@@ -31,6 +32,8 @@ pub mod format;
 pub mod kernels;
 pub mod protocol;
 pub mod service;
+#[cfg(feature = "signatures")]
+pub mod signature;
 #[cfg(any(test, feature = "_test"))]
 pub mod testing;
 

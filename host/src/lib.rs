@@ -20,6 +20,7 @@ mod durable;
 pub mod graph;
 pub mod import;
 pub mod integer;
+pub mod keys;
 pub mod lower;
 pub mod nn;
 pub mod pack;

@@ -74,11 +74,22 @@ fn resnet20_goes_from_checkpoint_to_board() {
     assert_eq!(again.code, 2);
     assert!(again.stderr.contains("finished run"), "{}", again.stderr);
 
-    let packed = done(run(["pack", &run_path, "--out", &model, "--json"]));
+    // A board without a key takes signed models as well.
+    let release = folder.path().join("release").display().to_string();
+    done(run(["keys", "new", &release, "--json"]));
+    let pack = ["pack", &run_path, "--out", &model, "--json"];
+    let sign = ["--sign", &format!("{release}.key"), "--model-version", "3"];
+    let packed = done(run([&pack[..], &sign].concat()));
+    assert_eq!(packed["signed"], true);
     assert!(number(&packed, "model_bytes") <= 160.0 * 1024.0, "{packed}");
     assert!(number(&packed, "arena_bytes") <= 64.0 * 1024.0, "{packed}");
 
-    let inspected = done(run(["inspect", &model, "--json"]));
+    let public = format!("{release}.pub");
+    let inspected = done(run(["inspect", &model, "--key", &public, "--json"]));
+    assert_eq!(
+        (&inspected["version"], &inspected["signature"]),
+        (&3.into(), &"valid".into())
+    );
     assert_eq!(inspected["layers"][0]["op"], "input table");
     assert_eq!(number(&inspected, "macs"), 40_551_040.0);
     for key in [

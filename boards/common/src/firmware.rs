@@ -3,8 +3,12 @@
 use core::convert::Infallible;
 
 use embedded_io::{Read, Write};
+#[cfg(feature = "signed")]
+use lowbit_runtime::protocol::Refusal;
 use lowbit_runtime::protocol::TickUnit;
 use lowbit_runtime::service::{self, Board, Buffers, Description, ModelFlash, Platform};
+#[cfg(feature = "signed")]
+use lowbit_runtime::signature::Authority;
 pub use static_cell::ConstStaticCell;
 
 use crate::arch;
@@ -64,7 +68,15 @@ impl<C: Clock> Platform for Measured<C> {
     fn stack_used(&self) -> u32 {
         stack::used()
     }
+
+    #[cfg(feature = "signed")]
+    fn admit(&self, file: &[u8], running: Option<u32>) -> Result<(), Refusal<'static>> {
+        AUTHORITY.admit(file, running)
+    }
 }
+
+#[cfg(feature = "signed")]
+const AUTHORITY: Authority = include!(concat!(env!("OUT_DIR"), "/authority.rs"));
 
 /// Answers requests for ever.
 pub fn serve<L, F, C, const FRAME: usize, const RESULTS: usize>(

@@ -22,8 +22,8 @@ pub enum Error {
         /// Version in the file.
         found: u16,
     },
-    /// A part of the prologue that must be 0 is not.
-    #[error("reserved bytes of the prologue are not 0")]
+    /// A bit of the prologue that must be 0 is not.
+    #[error("reserved bits of the prologue are not 0")]
     Reserved,
     /// Truncated, or followed by something else.
     #[error("file is {found} bytes long, its prologue states {stated}")]

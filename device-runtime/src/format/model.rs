@@ -13,6 +13,7 @@ use super::{
 #[derive(Debug, Clone, Copy)]
 pub struct Model<'a> {
     identity: &'a [u8; 32],
+    version: u32,
     header: Header<'a>,
     program: &'a [u8],
     blobs: &'a [u8],
@@ -52,6 +53,7 @@ impl<'a> Model<'a> {
     }
 
     fn split(bytes: &'a [u8], prologue: &Prologue) -> Result<Self, Error> {
+        let bytes = prologue.content(bytes);
         let sections = || {
             let (before, rest) = bytes.split_at_checked(PROLOGUE_BYTES)?;
             let identity = before.last_chunk::<32>()?;
@@ -83,6 +85,7 @@ impl<'a> Model<'a> {
         }
         Ok(Self {
             identity,
+            version: prologue.version,
             header,
             program,
             blobs,
@@ -95,7 +98,14 @@ impl<'a> Model<'a> {
         &self.header
     }
 
-    /// SHA-256 of everything behind the prologue.
+    /// Version that whoever packed it gave it, 0 if none.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// SHA-256 of everything behind the prologue but the signature, and of the version unless that
+    /// is 0.
     #[must_use]
     pub fn identity(&self) -> &'a [u8; 32] {
         self.identity

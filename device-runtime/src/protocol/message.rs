@@ -366,6 +366,20 @@ pub enum Refusal<'a> {
     /// The generations are used up.
     #[error("there have been too many calibrations: reset them first")]
     Generations,
+    /// The board takes signed models only.
+    #[error("the board takes signed models only, and this one has no signature")]
+    Unsigned,
+    /// The signature is not that of the board's key, or the model has changed since.
+    #[error("the model's signature is not one of the key that the board trusts")]
+    Signature,
+    /// The board does not go back to older models.
+    #[error("the model has version {found}, and the board does not go back from version {running}")]
+    Downgrade {
+        /// Version of the model that it had last.
+        running: u32,
+        /// Version of the new one.
+        found: u32,
+    },
 }
 
 /// What a flash driver was doing.

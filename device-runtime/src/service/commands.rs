@@ -29,6 +29,7 @@ enum Unusable {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Facts {
     pub(super) info: ModelInfo,
+    version: u32,
     /// Where pixels go, first byte in the arena.
     pub(super) pixels: u32,
     /// Where its calibration records lie, if it can be calibrated.
@@ -63,6 +64,7 @@ impl Facts {
         let pixels = header.pixels;
         Ok(Self {
             info,
+            version: model.version(),
             pixels,
             records: None,
             record: None,
@@ -119,6 +121,8 @@ pub(super) struct Commands<'a, F, P> {
     /// Bytes of pixels that have come.
     pub(super) received: u32,
     pub(super) results: Option<Results>,
+    /// Version of the model that was in use last.
+    running: Option<u32>,
     reason: heapless::String<160>,
 }
 
@@ -131,17 +135,22 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
         results_memory: &'a mut [u8],
         chunk: usize,
     ) -> Self {
-        let fits = |bytes: &[u8]| Facts::read(bytes, arena.len()).is_ok();
-        let slots = Slots::new(flash, description.slots, fits);
-        let facts = slots.active().and_then(|active| {
-            let mut facts = Facts::read(slots.active_bytes(), arena.len()).ok()?;
+        let mut facts = None;
+        let slots = Slots::new(flash, description.slots, |bytes| {
+            let admitted = platform.admit(bytes, None).is_ok();
+            facts = admitted
+                .then(|| Facts::read(bytes, arena.len()).ok())
+                .flatten();
+            facts.is_some()
+        });
+        if let (Some(facts), Some(active)) = (&mut facts, slots.active()) {
             facts.info.generation = active.generation;
             facts.find_record(&slots);
-            Some(facts)
-        });
+        }
         Self {
             description,
             platform,
+            running: facts.map(|facts| facts.version),
             slots,
             facts,
             session: None,
@@ -251,6 +260,7 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
 
     fn flash_commit(&mut self) -> Result<Outcome, Refusal<'static>> {
         let mut written = self.slots.written()?;
+        self.platform.admit(written.bytes(), self.running)?;
         let mut facts = match Facts::read(written.bytes(), self.arena.len()) {
             Ok(facts) => facts,
             Err(unusable) => return Err(self.refuse_model(unusable)),
@@ -262,6 +272,7 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
         facts.info.generation = written.activate()?.generation;
         facts.find_record(&self.slots);
         self.facts = Some(facts);
+        self.running = Some(facts.version);
         self.session = None;
         self.forget_inference();
         Ok(Outcome::Committed(facts.info))

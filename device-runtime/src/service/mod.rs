@@ -30,7 +30,9 @@ mod tests;
 
 use embedded_io::{Read, Write};
 
-use crate::protocol::{FrameReader, MIN_FRAME_BYTES, Request, TickUnit, chunk_bytes, encode};
+use crate::protocol::{
+    FrameReader, MIN_FRAME_BYTES, Refusal, Request, TickUnit, chunk_bytes, encode,
+};
 use commands::Commands;
 
 pub use flash::ModelFlash;
@@ -60,6 +62,17 @@ pub trait Platform {
     fn begin_measurement(&mut self) {}
     /// Most bytes of stack that have been in use at once.
     fn stack_used(&self) -> u32;
+    /// Whether a model may be used, asked before anything of it is. `file` has not been checked;
+    /// `running` is the version of the model that was in use last, `None` when the board starts.
+    /// A board that trusts some models only asks its
+    /// [`Authority`](crate::signature::Authority) here.
+    ///
+    /// # Errors
+    /// What the host is told.
+    fn admit(&self, file: &[u8], running: Option<u32>) -> Result<(), Refusal<'static>> {
+        let _ = (file, running);
+        Ok(())
+    }
 }
 
 /// Memory for frames of at most `FRAME` bytes.

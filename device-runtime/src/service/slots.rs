@@ -82,7 +82,7 @@ pub(super) struct Slots<F> {
 
 impl<F: ModelFlash> Slots<F> {
     /// Finds the newest model that `accept` accepts.
-    pub(super) fn new(flash: F, count: u8, accept: impl Fn(&[u8]) -> bool) -> Self {
+    pub(super) fn new(flash: F, count: u8, mut accept: impl FnMut(&[u8]) -> bool) -> Self {
         let mut slots = Self {
             flash,
             count,

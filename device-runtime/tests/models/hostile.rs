@@ -3,7 +3,9 @@
 
 use crate::support::{ConvCase, Element, Network, Shortcut, seal};
 use lowbit_runtime::engine::Engine;
-use lowbit_runtime::format::{Error, Fault, Model, PROLOGUE_BYTES, VERSION};
+use lowbit_runtime::format::{
+    self, Error, Fault, Model, PROLOGUE_BYTES, SIGNATURE_BYTES, VERSION, content_checksum,
+};
 use proptest::prelude::*;
 
 /// Larger arenas are refused, as by a board.
@@ -63,6 +65,35 @@ fn described(file: &[u8]) -> usize {
 #[test]
 fn the_intact_file_runs() {
     assert_eq!(open_and_run(&network(1).pack()), Ok(()));
+}
+
+/// With a version and something that stands where a signature does.
+fn signed(mut file: Vec<u8>) -> Vec<u8> {
+    let length = file.len() + SIGNATURE_BYTES;
+    file[10] = 1;
+    file[12..16].copy_from_slice(&(length as u32).to_le_bytes());
+    file[28..32].copy_from_slice(&7u32.to_le_bytes());
+    let checksum = content_checksum(&file);
+    file[24..28].copy_from_slice(&checksum.to_le_bytes());
+    file.resize(length, 0x5a);
+    file
+}
+
+#[test]
+fn a_signature_is_found_and_is_no_part_of_the_model() {
+    let plain = network(2).pack();
+    let file = signed(plain.clone());
+    assert_eq!(open_and_run(&file), Ok(()));
+    let [found, expected] = [&file, &plain].map(|file| Model::new_checked(file).unwrap());
+    assert_eq!((found.version(), expected.version()), (7, 0));
+    assert_eq!(found.blobs(), expected.blobs());
+    let parts = format::signed(&file).unwrap().unwrap();
+    assert_eq!((parts.content, parts.version), (&file[..plain.len()], 7));
+    assert_eq!(parts.signature, &[0x5a; SIGNATURE_BYTES]);
+    assert_eq!(format::signed(&plain), Ok(None));
+    for length in 0..file.len() {
+        assert!(open_and_run(&file[..length]).is_err(), "{length} bytes");
+    }
 }
 
 #[test]

@@ -169,6 +169,12 @@ pub enum Cause {
     FastOnly,
     /// The firmware has no code to calibrate.
     CannotCalibrate,
+    /// The board takes signed models only.
+    Unsigned,
+    /// The model is signed with another key than the board's.
+    Signature,
+    /// The board does not go back to older models.
+    Downgrade,
     /// Anything else.
     Other,
 }
@@ -180,6 +186,9 @@ impl Cause {
             Refusal::NoStatistics => Self::NoStatistics,
             Refusal::FastOnly { .. } => Self::FastOnly,
             Refusal::CannotCalibrate => Self::CannotCalibrate,
+            Refusal::Unsigned => Self::Unsigned,
+            Refusal::Signature => Self::Signature,
+            Refusal::Downgrade { .. } => Self::Downgrade,
             _ => Self::Other,
         }
     }

@@ -157,14 +157,13 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
         .take(GOLDEN_IMAGES)
         .map(|(_, pixels)| pixels.clone());
     let golden = golden.collect::<Vec<_>>();
-    let packed = pack::pack_network(
-        student,
-        &golden,
-        &lower::Options::default(),
-        pack::Keep::None,
-        &run,
-        &path,
-    )?;
+    let packing = pack::Packing {
+        options: &lower::Options::default(),
+        keep: pack::Keep::None,
+        version: 0,
+        key: None,
+    };
+    let packed = pack::pack_network(student, &golden, &packing, &run, &path)?;
     let bytes = fs_err::read(&path)?;
     let integers = IntegerNetwork::new(&bytes)?.evaluate(&test, None)?;
 

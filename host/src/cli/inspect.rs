@@ -1,12 +1,13 @@
 //! `lowbit inspect`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use lowbit_host::keys::PublicKey;
 use lowbit_host::report::write_memory;
 use lowbit_host::summary::{self, Content, Layer, MemoryPlan};
 use lowbit_runtime::calibration::{Passes, Plan, PlanLayer};
-use lowbit_runtime::format::Model;
+use lowbit_runtime::format::{self, Model};
 use serde::Serialize;
 
 use super::Context;
@@ -18,6 +19,7 @@ const EXAMPLES: &str = "\
 Examples:
   lowbit inspect model.lowbit
   lowbit inspect model.lowbit --plot memory.svg
+  lowbit inspect model.lowbit --key release.pub
   lowbit inspect model.lowbit --json";
 
 #[derive(Debug, Args)]
@@ -28,12 +30,17 @@ pub(crate) struct Arguments {
     /// Draw which bytes of the arena hold what, operation by operation
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
+    /// Public key that must have signed the file
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
 }
 
 #[derive(Debug, Serialize)]
 struct Report {
     name: String,
     identity: String,
+    version: u32,
+    signature: Signature,
     input: [u16; 3],
     classes: u16,
     macs: u64,
@@ -44,6 +51,44 @@ struct Report {
     calibration: Option<Calibration>,
     layers: Vec<Layer>,
     memory: MemoryPlan,
+}
+
+/// What is known about a file's signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Signature {
+    /// There is none.
+    None,
+    /// There is one; nobody has named a key.
+    Unverified,
+    /// It is one of the key.
+    Valid,
+    /// It is none of the key.
+    Invalid,
+}
+
+impl Signature {
+    fn of(packed: &[u8], key: Option<&Path>) -> Result<Self, Failure> {
+        if format::signed(packed)?.is_none() {
+            return Ok(Self::None);
+        }
+        let Some(key) = key else {
+            return Ok(Self::Unverified);
+        };
+        Ok(match PublicKey::read(key)?.has_signed(packed)? {
+            true => Self::Valid,
+            false => Self::Invalid,
+        })
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Unverified => "Ed25519, not verified: name the public key with --key",
+            Self::Valid => "Ed25519, valid",
+            Self::Invalid => "Ed25519, NOT of this key, or the file has changed since",
+        }
+    }
 }
 
 /// What a model can be calibrated by.
@@ -85,6 +130,8 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
     let report = Report {
         name: header.name.to_owned(),
         identity: model::identity(&packed)?,
+        version: model.version(),
+        signature: Signature::of(&packed, arguments.key.as_deref())?,
         input: header.input,
         classes: header.classes,
         macs: layers.iter().map(|layer| layer.macs).sum(),
@@ -99,13 +146,19 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
         write_memory(path, &report.memory)?;
     }
     context.output.result(&report, || text(&report))?;
-    Ok(Outcome::Done)
+    let demanded = arguments.key.is_some();
+    Ok(match report.signature {
+        Signature::None | Signature::Invalid if demanded => Outcome::No,
+        _ => Outcome::Done,
+    })
 }
 
 fn text(report: &Report) -> String {
     let head = table(&[
         ("network", report.name.clone()),
         ("identity", report.identity.clone()),
+        ("version", report.version.to_string()),
+        ("signature", report.signature.text().to_owned()),
         ("input", size(report.input)),
         ("classes", report.classes.to_string()),
         ("MACs", grouped(report.macs)),

@@ -7,7 +7,8 @@ use clap::Args;
 use lowbit_host::board::ports;
 use lowbit_host::board::transport::{BoardProcess, InProcess, SerialLine, TcpLine, Transport};
 use lowbit_host::board::{
-    self, BoardSpec, Client, Error, FIRMWARE_DIRECTORY_VARIABLE, FirmwareError, Registry, Settings,
+    self, BoardSpec, Cause, Client, Error, FIRMWARE_DIRECTORY_VARIABLE, FirmwareError, Registry,
+    Settings,
 };
 
 use super::Context;
@@ -221,6 +222,24 @@ pub(crate) fn greet(context: &Context, transport: Box<dyn Transport>) -> Result<
     Client::connect(transport, settings).map_err(explain)
 }
 
+fn advice(error: &Error) -> Option<&'static str> {
+    Some(match error {
+        Error::OtherModel { .. } => "write the model to the board with `lowbit flash`",
+        Error::Refused { cause, .. } => match cause {
+            Cause::Unsigned => {
+                "sign the model: `lowbit pack RUN --sign KEY --out MODEL`, see docs/signing.md"
+            }
+            Cause::Signature => {
+                "sign the model with the key whose public half the firmware was built with; \
+                 `lowbit inspect MODEL --key PUBLIC` verifies a signature"
+            }
+            Cause::Downgrade => "pack the model with a higher --model-version",
+            _ => return None,
+        },
+        _ => return None,
+    })
+}
+
 /// A model that does not fit is an answer, and so is Ctrl-C; everything else is a failure.
 pub(crate) fn explain(error: Error) -> Failure {
     let outcome = match &error {
@@ -228,10 +247,10 @@ pub(crate) fn explain(error: Error) -> Failure {
         error if error.does_not_fit() => Some(Outcome::No),
         _ => None,
     };
-    let other_model = matches!(error, Error::OtherModel { .. });
+    let hint = advice(&error);
     let mut failure = Failure::from(error);
-    if other_model {
-        failure = failure.hint("write the model to the board with `lowbit flash`");
+    if let Some(hint) = hint {
+        failure = failure.hint(hint);
     }
     match outcome {
         Some(outcome) => failure.with_outcome(outcome),

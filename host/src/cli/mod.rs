@@ -15,6 +15,7 @@ mod firmware;
 mod flash;
 mod history;
 mod inspect;
+mod keys;
 mod link;
 mod log;
 mod model;
@@ -77,6 +78,8 @@ enum Command {
     Report(report::Arguments),
     /// Turn a run into one file for the board
     Pack(pack::Arguments),
+    /// Make the keys that models are signed with
+    Keys(keys::Arguments),
     /// Show what a packed model consists of
     Inspect(inspect::Arguments),
     /// Measure the accuracy of a packed model or a run on this computer
@@ -135,6 +138,7 @@ fn run(context: &Context, command: Command) -> Result<Outcome, Failure> {
         Command::SuggestBits(arguments) => suggest_bits::run(context, &arguments),
         Command::Report(arguments) => report::run(context, &arguments),
         Command::Pack(arguments) => pack::run(context, &arguments),
+        Command::Keys(arguments) => keys::run(context, &arguments),
         Command::Inspect(arguments) => inspect::run(context, &arguments),
         Command::Eval(arguments) => eval::run(context, &arguments),
         Command::Networks(arguments) => networks::run(context, &arguments),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use lowbit_host::dfq::files::Archive;
 use lowbit_host::graph::QuantizedGraph;
+use lowbit_host::keys::SecretKey;
 use lowbit_host::{lower, pack};
 use lowbit_runtime::format::Model;
 use serde::Serialize;
@@ -18,7 +19,8 @@ const EXAMPLES: &str = "\
 Examples:
   lowbit pack runs/w4a4 --out model.lowbit
   lowbit pack runs/w4a4 --out model.lowbit --golden 4 --json
-  lowbit pack runs/w4a4 --out model.lowbit --calibration exact";
+  lowbit pack runs/w4a4 --out model.lowbit --calibration exact
+  lowbit pack runs/w4a4 --out model.lowbit --sign release.key --model-version 7";
 
 /// Generated images in a packed file, unless the user wants another number.
 pub(crate) const GOLDEN_IMAGES: u16 = 2;
@@ -41,6 +43,22 @@ pub(crate) struct Arguments {
     /// layers make a larger file
     #[arg(long, value_name = "PLAN", default_value_t = Keep::Fast, value_enum)]
     calibration: Keep,
+    /// Secret key to sign the file with, for boards that take no other, see `lowbit keys`
+    #[arg(long, value_name = "KEY")]
+    sign: Option<PathBuf>,
+    /// Version of the model: some boards do not go back to a lower one
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    model_version: u32,
+}
+
+/// How a network is packed.
+pub(crate) struct Packing<'a> {
+    pub(crate) options: &'a lower::Options,
+    pub(crate) keep: Keep,
+    /// Version of the model.
+    pub(crate) version: u32,
+    /// Signs it.
+    pub(crate) key: Option<&'a SecretKey>,
 }
 
 /// Which layers' statistics go into the packed file.
@@ -62,6 +80,8 @@ pub(crate) struct Report {
     pub(crate) float32_bytes: usize,
     pub(crate) arena_bytes: u32,
     identity: String,
+    model_version: u32,
+    signed: bool,
     golden_images: u16,
     /// Bytes of the file that only calibration needs.
     calibration_bytes: u32,
@@ -86,11 +106,17 @@ impl std::fmt::Display for Report {
                 format!("{} bytes of them", grouped(self.calibration_bytes.into())),
             ),
             ("identity", self.identity.clone()),
+            ("version", version_text(self.model_version, self.signed)),
         ]))
     }
 }
 
+fn version_text(version: u32, signed: bool) -> String {
+    format!("{version}{}", if signed { ", signed" } else { "" })
+}
+
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
+    let key = arguments.sign.as_deref().map(SecretKey::read).transpose()?;
     let student = model::load_student(&arguments.run)?;
     let golden = golden_inputs(&arguments.run, usize::from(arguments.golden))?;
     let options = lower::Options {
@@ -98,14 +124,13 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
         calibration: arguments.calibration != Keep::None,
         ..lower::Options::default()
     };
-    let report = pack_network(
-        &student,
-        &golden,
-        &options,
-        arguments.calibration,
-        &arguments.run,
-        &arguments.out,
-    )?;
+    let packing = Packing {
+        options: &options,
+        keep: arguments.calibration,
+        version: arguments.model_version,
+        key: key.as_ref(),
+    };
+    let report = pack_network(&student, &golden, &packing, &arguments.run, &arguments.out)?;
     context.output.result(&report, || report.to_string())?;
     Ok(Outcome::Done)
 }
@@ -114,18 +139,18 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
 pub(crate) fn pack_network(
     student: &QuantizedGraph,
     golden: &[Vec<u8>],
-    options: &lower::Options,
-    keep: Keep,
+    packing: &Packing<'_>,
     run: &Path,
     out: &Path,
 ) -> Result<Report, Failure> {
-    let mut program = lower::lower(student, options)?;
-    match keep {
+    let mut program = lower::lower(student, packing.options)?;
+    match packing.keep {
         Keep::None => program.calibration.clear(),
         Keep::Fast => program.keep_fast_layers(),
         Keep::Exact => program.choose_fast_layers(),
     }
-    let packed = pack::pack(&program, golden)?;
+    let mut packed = pack::pack(&program, golden)?;
+    pack::release(&mut packed, packing.version, packing.key)?;
     pack::write(out, &packed)?;
     Origin::write(out, &packed, run)?;
     let parameters = student
@@ -142,6 +167,8 @@ pub(crate) fn pack_network(
         float32_bytes: parameters * size_of::<f32>(),
         arena_bytes: header.arena_bytes,
         identity: model::identity(&packed)?,
+        model_version: packing.version,
+        signed: packing.key.is_some(),
         golden_images: golden.len() as u16,
         calibration_bytes: calibration.plan.length + calibration.statistics.length,
     })

@@ -29,7 +29,8 @@ pub fn apply(model: &Model<'_>, payload: &[u8]) -> Result<Vec<u8>, Error> {
     };
     let changed = assemble(&header, &blobs)?;
     answer_golden_inputs(&IntegerNetwork::new(&changed)?, &mut blobs)?;
-    let applied = assemble(&header, &blobs)?;
+    let mut applied = assemble(&header, &blobs)?;
+    file::finish(&mut applied, model.version());
     Model::new_checked(&applied)?;
     Ok(applied)
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use lowbit_runtime::calibration::{Plan, PlanLayer, Reference};
 use lowbit_runtime::format::{
-    BLOB_ALIGNMENT, CHECKSUM, Calibration, Golden, Header, MAGIC, Operation, PROLOGUE_BYTES,
-    VERSION,
+    BLOB_ALIGNMENT, Calibration, Golden, Header, MAGIC, Operation, PROLOGUE_BYTES, VERSION,
+    content_checksum,
 };
 use sha2::{Digest, Sha256};
 
@@ -39,17 +39,28 @@ pub(super) fn lay_out(header: &[u8], operations: &[u8], blobs: &[u8]) -> Result<
     file.extend_from_slice(blobs);
     let length = u32::try_from(file.len()).map_err(|_| Error::TooLarge { bytes: file.len() })?;
 
-    // The checksum covers the identity, so it comes last.
-    let identity = Sha256::digest(&file[PROLOGUE_BYTES..]);
-    file[32..64].copy_from_slice(&identity);
     file[0..8].copy_from_slice(&MAGIC);
     file[8..10].copy_from_slice(&VERSION.to_le_bytes());
     file[12..16].copy_from_slice(&length.to_le_bytes());
     file[16..20].copy_from_slice(&(header.len() as u32).to_le_bytes());
     file[20..24].copy_from_slice(&(operations.len() as u32).to_le_bytes());
-    let checksum = CHECKSUM.checksum(&file[32..]);
-    file[24..28].copy_from_slice(&checksum.to_le_bytes());
+    finish(&mut file, 0);
     Ok(file)
+}
+
+/// Puts version, identity and checksum into a file without signature.
+pub(super) fn finish(file: &mut [u8], version: u32) {
+    let version = version.to_le_bytes();
+    file[28..32].copy_from_slice(&version);
+    let mut identity = Sha256::new();
+    identity.update(&file[PROLOGUE_BYTES..]);
+    if version != [0; 4] {
+        identity.update(version);
+    }
+    file[32..64].copy_from_slice(&identity.finalize());
+    // It covers the identity, so it comes last.
+    let checksum = content_checksum(file);
+    file[24..28].copy_from_slice(&checksum.to_le_bytes());
 }
 
 /// Adds plan and statistics to the blobs.

@@ -3,6 +3,7 @@
 mod applied;
 mod error;
 mod file;
+mod release;
 
 use lowbit_runtime::format::{Golden, MAX_OPERATIONS, Model};
 
@@ -12,6 +13,7 @@ use crate::lower::{Blobs, Program};
 pub use applied::apply;
 pub use error::Error;
 pub use file::write;
+pub use release::release;
 
 /// Packs `program` into a file that carries `golden_inputs`, each height x width x channels bytes,
 /// together with the results that every device must reproduce.

@@ -234,7 +234,7 @@ fn hint(error: Error) -> Failure {
                 "calibrate on this computer with `--on-host --apply`, and write the result to the \
                  board",
             ),
-            Cause::Other => None,
+            _ => None,
         },
         _ => None,
     };
