@@ -7,15 +7,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lowbit_host::board::{
-    BoardCalibration, CalibrationOrder, Client, Error, Options, Settings as LinkSettings, Verdict,
-    bench, verify,
+    BoardCalibration, CalibrationOrder, Client, Error, Inputs, Options, Settings as LinkSettings,
+    Verdict, bench, verify,
 };
 use lowbit_host::calibration::{Judging, Settings, accept, calibrate, record};
 use lowbit_host::data::{Dataset, Source, write_archive};
 use lowbit_host::integer::{Calibrated, IntegerNetwork};
 use lowbit_host::shifts::Shift;
 use lowbit_host::{lower, pack};
-use lowbit_runtime::calibration::{Guards, Passes};
+use lowbit_runtime::calibration::{Guards, PAYLOAD_OFFSET, Passes};
 use lowbit_runtime::testing::{PIXELS, calibratable_model, tiny_model};
 use lowbit_tests::{
     Emulator, Finished, NetworkBuilder, Shape, noise, noise_images, quantized_resnet20,
@@ -87,8 +87,7 @@ fn order<'a>(
 ) -> CalibrationOrder<'a> {
     CalibrationOrder {
         settings,
-        seen,
-        unseen,
+        inputs: Inputs::Sent { seen, unseen },
         labels: false,
         force: false,
         commit: true,
@@ -96,19 +95,22 @@ fn order<'a>(
     }
 }
 
-/// The record that this computer makes of the same images by itself.
+/// The record that this computer makes of the same images by itself, if it is accepted.
 fn record_made_here(
     network: &IntegerNetwork<'_>,
     order: &CalibrationOrder<'_>,
     generation: u32,
-) -> Vec<u8> {
+) -> Option<Vec<u8>> {
     let factory = Calibrated::new(network);
     let mut calibrated = Calibrated::new(network);
-    let pixels = order.seen.images();
+    let Inputs::Sent { seen, unseen } = order.inputs else {
+        panic!("{:?}", order.inputs);
+    };
+    let pixels = seen.images();
     let found = calibrate(network, &mut calibrated, &pixels, order.settings).expect("calibrates");
     let judging = Judging {
         seen: &pixels,
-        unseen: order.unseen,
+        unseen,
         labels: order.labels,
         guards: Guards {
             force_diversity: order.force,
@@ -116,16 +118,16 @@ fn record_made_here(
         },
     };
     let verdict = accept(network, &factory, &calibrated, &found, &judging).expect("runs");
-    let metric = verdict.result.expect("is accepted");
+    let metric = verdict.result.ok()?;
     let images = pixels.len() as u32;
-    record(
+    Some(record(
         network.model(),
         &found,
         images,
         order.settings,
         metric,
         generation,
-    )
+    ))
 }
 
 fn verified(client: &mut Client, model: &[u8], images: &Dataset) -> Verdict {
@@ -183,7 +185,7 @@ fn adapt_and_go_back(
     assert!(judgement.verdict.is_ok(), "{judgement:?}");
     assert_eq!(judgement.generation, Some(1));
     let record = record.expect("was written");
-    assert_eq!(record, record_made_here(network, &order, 1));
+    assert_eq!(Some(&record), record_made_here(network, &order, 1).as_ref());
     // 64 channels of 16 bytes.
     assert_eq!(memory_bytes, 1024);
     assert!(record.len() < 6 * 1024, "{}", record.len());
@@ -281,7 +283,11 @@ fn every_board_makes_the_same_record_as_this_computer() {
                 .unwrap_or_else(|| panic!("{board}: {:?}", found.judgement));
             // The first time, the parameters in use are the factory's, as they are here.
             if generation == 1 {
-                assert_eq!(record, record_made_here(&network, &order, 1), "{board}");
+                assert_eq!(
+                    Some(record),
+                    record_made_here(&network, &order, 1),
+                    "{board}"
+                );
             }
             let verdict = verified(&mut client, &packed, &unseen.part(0, 2));
             assert_eq!(verdict.calibration, Some(generation), "{board}");
@@ -297,6 +303,60 @@ fn every_board_makes_the_same_record_as_this_computer() {
             verified(&mut client, &packed, &unseen.part(0, 2)).calibration,
             None
         );
+    }
+}
+
+/// The same record as this computer's from the inputs that were recorded for the board's sensor.
+#[test]
+fn boards_calibrate_by_their_own_sensor() {
+    let name = "boards_calibrate_by_their_own_sensor";
+    let packed = small_network();
+    let network = IntegerNetwork::new(&packed).expect("is a model");
+    let images = noise([16, 16, 3], 44);
+    let (seen, unseen) = (images.part(0, 34), images.part(34, 10));
+    // Noise has no classes, and only large priors do not make the network less certain of it.
+    let sent = |prior| CalibrationOrder {
+        force: true,
+        ..order(
+            &network,
+            &seen,
+            &unseen,
+            Settings {
+                passes: Passes::Fast,
+                prior,
+            },
+        )
+    };
+    let (order, expected) = (0..28)
+        .map(|doublings| sent(4 << doublings))
+        .find_map(|order| Some((order, record_made_here(&network, &order, 1)?)))
+        .expect("is accepted with one of them");
+    let factory = sent(u32::MAX);
+    let unchanged = record_made_here(&network, &factory, 1).expect("is accepted");
+    assert_ne!(expected[PAYLOAD_OFFSET..], unchanged[PAYLOAD_OFFSET..]);
+    let sensed = |seen, unseen| CalibrationOrder {
+        inputs: Inputs::Sensed { seen, unseen },
+        ..order
+    };
+    for board in ["mps2-an386", "b-l475e-iot01a", "rv32-virt"] {
+        let Some(emulator) = Emulator::new(&format!("{name} ({board})"), board) else {
+            continue;
+        };
+        let calibrate = |seen, unseen| {
+            let mut client = emulator.connect();
+            client.flash(&packed, &mut |_| {}).expect("is taken");
+            let found = client.calibrate(&sensed(seen, unseen), &mut |_, _| {});
+            found.map_err(|error| error.to_string())
+        };
+        let refused = |seen, unseen| calibrate(seen, unseen).expect_err("cannot");
+        assert!(refused(34, 10).contains("no sensor of its own"));
+        let stream = emulator.state().join("sensor.raw");
+        std::fs::write(&stream, &images.pixels[1..]).expect("is written");
+        assert!(refused(34, 10).contains("not of the 768 bytes that the model reads"));
+        std::fs::write(&stream, &images.pixels).expect("is written");
+        assert!(refused(34, 11).contains("stream of 44 inputs; 45 are needed"));
+        let found = calibrate(34, 10).expect("runs");
+        assert_eq!(found.record.as_ref(), Some(&expected), "{board}: {found:?}");
     }
 }
 

@@ -6,7 +6,7 @@ use embedded_io::{Read, Write};
 #[cfg(feature = "signed")]
 use lowbit_runtime::protocol::Refusal;
 use lowbit_runtime::protocol::TickUnit;
-use lowbit_runtime::service::{self, Board, Buffers, Description, ModelFlash, Platform};
+use lowbit_runtime::service::{self, Board, Buffers, Description, ModelFlash, Platform, Sensor};
 #[cfg(feature = "signed")]
 use lowbit_runtime::signature::Authority;
 pub use static_cell::ConstStaticCell;
@@ -54,19 +54,29 @@ pub trait Clock {
     fn count(&mut self) -> u64;
 }
 
-struct Measured<C>(C);
+struct Equipment<'s, C> {
+    clock: C,
+    sensor: Option<&'s mut dyn Sensor>,
+}
 
-impl<C: Clock> Platform for Measured<C> {
+impl<C: Clock> Platform for Equipment<'_, C> {
     fn ticks(&mut self) -> u64 {
-        self.0.count()
+        self.clock.count()
     }
 
     fn begin_measurement(&mut self) {
-        self.0.begin();
+        self.clock.begin();
     }
 
     fn stack_used(&self) -> u32 {
         stack::used()
+    }
+
+    fn sensor(&mut self) -> Option<&mut dyn Sensor> {
+        match &mut self.sensor {
+            Some(sensor) => Some(&mut **sensor),
+            None => None,
+        }
     }
 
     #[cfg(feature = "signed")]
@@ -78,12 +88,30 @@ impl<C: Clock> Platform for Measured<C> {
 #[cfg(feature = "signed")]
 const AUTHORITY: Authority = include!(concat!(env!("OUT_DIR"), "/authority.rs"));
 
-/// Answers requests for ever.
+/// Answers requests for ever, without a sensor.
 pub fn serve<L, F, C, const FRAME: usize, const RESULTS: usize>(
     identity: Identity,
     link: L,
     flash: F,
     clock: C,
+    arena: &'static mut [u8],
+    workspace: &'static mut Workspace<FRAME, RESULTS>,
+) -> !
+where
+    L: Read<Error = Infallible> + Write,
+    F: ModelFlash,
+    C: Clock,
+{
+    serve_with(identity, link, flash, clock, None, arena, workspace)
+}
+
+/// Answers requests for ever.
+pub fn serve_with<L, F, C, const FRAME: usize, const RESULTS: usize>(
+    identity: Identity,
+    link: L,
+    flash: F,
+    clock: C,
+    sensor: Option<&mut dyn Sensor>,
     arena: &'static mut [u8],
     workspace: &'static mut Workspace<FRAME, RESULTS>,
 ) -> !
@@ -103,7 +131,7 @@ where
         },
         link,
         flash,
-        platform: Measured(clock),
+        platform: Equipment { clock, sensor },
         arena,
         results: &mut workspace.results,
         buffers: &mut workspace.buffers,

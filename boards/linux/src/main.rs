@@ -3,6 +3,7 @@
 
 mod flash;
 mod link;
+mod sensor;
 
 use std::io;
 use std::net::TcpListener;
@@ -14,10 +15,11 @@ use clap::Parser;
 use embedded_io::{Read, Write};
 use lowbit_runtime::format::MAX_OPERATIONS;
 use lowbit_runtime::protocol::{FRAME_BYTES, TickUnit};
-use lowbit_runtime::service::{self, Board, Buffers, Description, Platform};
+use lowbit_runtime::service::{self, Board, Buffers, Description, Platform, Sensor};
 
 use crate::flash::FileFlash;
 use crate::link::StandardStreams;
+use crate::sensor::FolderSensor;
 
 /// As in board.toml.
 const SLOTS: u8 = 2;
@@ -36,6 +38,22 @@ struct Arguments {
     /// Directory that keeps the models, in `linux.flash`
     #[arg(long, value_name = "DIR", default_value = ".")]
     state: PathBuf,
+    /// Folder with the PNG and JPEG images that the board's sensor sees, for `lowbit calibrate
+    /// --from-sensor` [default: `sensor` in the directory of the models, if there is one]
+    #[arg(long, value_name = "DIR")]
+    sensor: Option<PathBuf>,
+}
+
+impl Arguments {
+    fn open_sensor(&self) -> io::Result<Option<FolderSensor>> {
+        let default = self.state.join("sensor");
+        let folder = match &self.sensor {
+            Some(folder) => folder,
+            None if default.is_dir() => &default,
+            None => return Ok(None),
+        };
+        FolderSensor::open(folder).map(Some)
+    }
 }
 
 fn main() -> ExitCode {
@@ -53,14 +71,16 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let mut flash = FileFlash::open(&arguments.state.join("linux.flash"), MODEL_BYTES)?;
     let mut arena = vec![0u64; ARENA_BYTES / size_of::<u64>()];
     let arena = bytemuck::cast_slice_mut(&mut arena);
+    let mut sensor = arguments.open_sensor()?;
+    let sensor = &mut sensor;
     let Some(address) = &arguments.listen else {
-        return Ok(serve(StandardStreams::new(), &mut flash, arena)?);
+        return Ok(serve(StandardStreams::new(), &mut flash, sensor, arena)?);
     };
     let listener = TcpListener::bind(address).map_err(|error| format!("`{address}`: {error}"))?;
     eprintln!("lowbit-linux: listening on {}", listener.local_addr()?);
     loop {
         let (stream, host) = listener.accept()?;
-        let served = link::over_tcp(stream).and_then(|link| serve(link, &mut flash, arena));
+        let served = link::over_tcp(stream).and_then(|link| serve(link, &mut flash, sensor, arena));
         if let Err(error) = served {
             eprintln!("lowbit-linux: {host}: {error}");
         }
@@ -68,7 +88,12 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Answers one host until it goes.
-fn serve<L>(link: L, flash: &mut FileFlash, arena: &mut [u8]) -> io::Result<()>
+fn serve<L>(
+    link: L,
+    flash: &mut FileFlash,
+    sensor: &mut Option<FolderSensor>,
+    arena: &mut [u8],
+) -> io::Result<()>
 where
     L: Read<Error = io::Error> + Write,
 {
@@ -82,22 +107,32 @@ where
         },
         link,
         flash,
-        platform: Clock(Instant::now()),
+        platform: Equipment {
+            start: Instant::now(),
+            sensor,
+        },
         arena,
         results: &mut [0; 4 * MAX_OPERATIONS as usize],
         buffers: &mut Buffers::<FRAME_BYTES>::new(),
     })
 }
 
-struct Clock(Instant);
+struct Equipment<'s> {
+    start: Instant,
+    sensor: &'s mut Option<FolderSensor>,
+}
 
-impl Platform for Clock {
+impl Platform for Equipment<'_> {
     fn ticks(&mut self) -> u64 {
-        self.0.elapsed().as_nanos() as u64
+        self.start.elapsed().as_nanos() as u64
     }
 
     /// Not known here.
     fn stack_used(&self) -> u32 {
         0
+    }
+
+    fn sensor(&mut self) -> Option<&mut dyn Sensor> {
+        self.sensor.as_mut().map(|sensor| sensor as &mut dyn Sensor)
     }
 }

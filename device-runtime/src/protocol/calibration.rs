@@ -7,6 +7,7 @@
 //! | request | reply | |
 //! | --- | --- | --- |
 //! | [`Begin`](CalibrationRequest::Begin) | [`Progress`](CalibrationReply::Progress) | start to adapt |
+//! | [`Sense`](CalibrationRequest::Sense) | [`Sensed`](CalibrationReply::Sensed) | pixels from the board's own sensor |
 //! | [`Collect`](CalibrationRequest::Collect) | [`Collected`](CalibrationReply::Collected) | one input's statistics |
 //! | [`Sums`](CalibrationRequest::Sums) | [`Sums`](CalibrationReply::Sums) | all statistics of the pass |
 //! | [`FinishPass`](CalibrationRequest::FinishPass) | [`Progress`](CalibrationReply::Progress) | a layer's new parameters |
@@ -73,6 +74,42 @@ pub enum CalibrationRequest {
     Rollback,
     /// Erases all records: the factory's parameters take over.
     Reset,
+    /// Takes pixels from the board's own source, in place of those that the host would send.
+    Sense {
+        /// Which ones.
+        input: SensorInput,
+    },
+}
+
+/// An input of a board's own source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SensorInput {
+    /// The first of a recorded stream; a new one of a camera.
+    First,
+    /// The one behind the last.
+    Next,
+    /// The last one, once more.
+    Same,
+}
+
+/// Why a board's own source gives no input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum SensorFault {
+    /// A recorded stream is over.
+    #[error("there are {count} inputs only")]
+    Ended {
+        /// Inputs of the stream.
+        count: u32,
+    },
+    /// The inputs are not what the model reads.
+    #[error("the inputs are not of the {expected} bytes that the model reads")]
+    Size {
+        /// Bytes of pixels.
+        expected: u32,
+    },
+    /// It does not work.
+    #[error("it cannot be read")]
+    Device,
 }
 
 /// What a trial run counts for.
@@ -117,6 +154,11 @@ pub enum CalibrationReply<'a> {
     InUse {
         /// Generation of the record that is in use now; `None` for the factory's parameters.
         record: Option<u32>,
+    },
+    /// To [`CalibrationRequest::Sense`].
+    Sensed {
+        /// Inputs that a recorded stream still has; `None` if there is always another.
+        left: Option<u32>,
     },
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CalibrationReply, CalibrationRequest};
+use super::{CalibrationReply, CalibrationRequest, SensorFault};
 
 /// What the host asks for.
 ///
@@ -380,6 +380,12 @@ pub enum Refusal<'a> {
         /// Version of the new one.
         found: u32,
     },
+    /// The board has no source of inputs.
+    #[error("the board has no sensor of its own")]
+    NoSensor,
+    /// It has one that gives no input.
+    #[error("the board's own sensor: {0}")]
+    Sensor(SensorFault),
 }
 
 /// What a flash driver was doing.

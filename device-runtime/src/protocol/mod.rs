@@ -49,7 +49,10 @@ mod message;
 #[cfg(test)]
 mod tests;
 
-pub use calibration::{CalibrationReply, CalibrationRequest, Judgement, Pass, Progress, Tally};
+pub use calibration::{
+    CalibrationReply, CalibrationRequest, Judgement, Pass, Progress, SensorFault, SensorInput,
+    Tally,
+};
 pub use frame::{
     EncodeError, FRAME_BYTES, Frame, FrameError, FrameReader, MIN_FRAME_BYTES, chunk_bytes, encode,
 };

@@ -58,7 +58,7 @@ fn requests<'a>(data: &'a [u8], number: u32, flag: bool) -> [Request<'a>; 12] {
     ]
 }
 
-fn calibration_requests(number: u32, flag: bool) -> [CalibrationRequest; 10] {
+fn calibration_requests(number: u32, flag: bool) -> [CalibrationRequest; 11] {
     let small = number as u16;
     [
         CalibrationRequest::Begin {
@@ -84,6 +84,9 @@ fn calibration_requests(number: u32, flag: bool) -> [CalibrationRequest; 10] {
         },
         CalibrationRequest::Rollback,
         CalibrationRequest::Reset,
+        CalibrationRequest::Sense {
+            input: SensorInput::Same,
+        },
     ]
 }
 
@@ -136,7 +139,7 @@ fn replies<'a>(data: &'a [u8], text: &'a str, number: u32) -> [Reply<'a>; 10] {
     ]
 }
 
-fn calibration_replies(data: &[u8], number: u32) -> [CalibrationReply<'_>; 7] {
+fn calibration_replies(data: &[u8], number: u32) -> [CalibrationReply<'_>; 8] {
     let small = number as u16;
     [
         CalibrationReply::Progress(Progress {
@@ -186,6 +189,7 @@ fn calibration_replies(data: &[u8], number: u32) -> [CalibrationReply<'_>; 7] {
         CalibrationReply::InUse {
             record: Some(number),
         },
+        CalibrationReply::Sensed { left: Some(number) },
     ]
 }
 
@@ -370,7 +374,9 @@ fn the_page_describes_every_message() {
     let judged = |rows| without_fields(rows, "Judged");
     let replies = variants_of!(CalibrationReply<'_>);
     assert_eq!(judged(page_rows("Calibration replies")), judged(replies));
-    assert_eq!(page_rows("Refusals"), variants_of!(Refusal<'_>));
+    let refusals = without_fields(variants_of!(Refusal<'_>), "Sensor");
+    let page = page_rows("Refusals");
+    assert_eq!(without_fields(page, "Sensor"), refusals);
     assert_eq!(page_rows("Rejections"), variants_of!(Rejection));
 }
 

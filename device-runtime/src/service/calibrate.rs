@@ -3,7 +3,9 @@
 use crate::calibration::{Answer, Guards, Moments, Passes, Plan, Weights, finish_pass, judge};
 use crate::engine::Engine;
 use crate::format::{Model, TENSOR_ALIGNMENT};
-use crate::protocol::{CalibrationReply, CalibrationRequest, Judgement, Progress, Refusal, Tally};
+use crate::protocol::{
+    CalibrationReply, CalibrationRequest, Judgement, Progress, Refusal, SensorInput, Tally,
+};
 
 use super::commands::{Commands, Facts, Outcome, PerOperation, WORD, in_range};
 use super::records::Records;
@@ -21,6 +23,7 @@ pub(super) enum CalibrationOutcome {
     Judged(Judgement),
     RecordPlace { place: u8, offset: u32 },
     InUse { record: Option<u32> },
+    Sensed { left: Option<u32> },
 }
 
 /// The arena of the model, and what is behind it.
@@ -69,6 +72,7 @@ impl<F: ModelFlash, P: Platform> Commands<'_, F, P> {
             CalibrationRequest::RecordPlace { place, offset } => self.record_place(place, offset),
             CalibrationRequest::Rollback => self.rollback(),
             CalibrationRequest::Reset => self.reset(),
+            CalibrationRequest::Sense { input } => self.sense(input),
         }
     }
 
@@ -84,6 +88,7 @@ impl<F: ModelFlash, P: Platform> Commands<'_, F, P> {
             CalibrationOutcome::Judged(judgement) => CalibrationReply::Judged(judgement),
             CalibrationOutcome::RecordPlace { place, offset } => self.record_part(place, offset),
             CalibrationOutcome::InUse { record } => CalibrationReply::InUse { record },
+            CalibrationOutcome::Sensed { left } => CalibrationReply::Sensed { left },
         }
     }
 
@@ -128,6 +133,20 @@ impl<F: ModelFlash, P: Platform> Commands<'_, F, P> {
         let reply = session.reply(&open(self.slots.active_bytes())?);
         self.session = Some(session);
         done(CalibrationOutcome::Progress(reply))
+    }
+
+    #[inline(never)]
+    fn sense(&mut self, input: SensorInput) -> Result<Outcome, Refusal<'static>> {
+        let facts = self.facts.ok_or(Refusal::NoModel)?;
+        let shape = open(self.slots.active_bytes())?.header().input;
+        self.forget_inference();
+        let sensor = self.platform.sensor().ok_or(Refusal::NoSensor)?;
+        let pixels = self.arena.get_mut(facts.pixels as usize..);
+        let pixels = pixels.and_then(|rest| rest.get_mut(..facts.info.pixel_bytes as usize));
+        let left = sensor.sense(input, shape, pixels.unwrap_or_default());
+        let left = left.map_err(Refusal::Sensor)?;
+        self.received = facts.info.pixel_bytes;
+        done(CalibrationOutcome::Sensed { left })
     }
 
     #[inline(never)]

@@ -23,6 +23,7 @@ mod commands;
 mod flash;
 mod observer;
 mod records;
+mod sensor;
 mod session;
 mod slots;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use crate::protocol::{
 use commands::Commands;
 
 pub use flash::ModelFlash;
+pub use sensor::{Position, Sensor};
 pub use slots::SLOT_HEADER_BYTES;
 
 /// What a board says about itself.
@@ -72,6 +74,10 @@ pub trait Platform {
     fn admit(&self, file: &[u8], running: Option<u32>) -> Result<(), Refusal<'static>> {
         let _ = (file, running);
         Ok(())
+    }
+    /// Its own source of inputs, if it has one.
+    fn sensor(&mut self) -> Option<&mut dyn Sensor> {
+        None
     }
 }
 

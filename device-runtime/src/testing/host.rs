@@ -6,10 +6,10 @@ use core::convert::Infallible;
 use super::memory_flash::MemoryFlash;
 use crate::format::CHECKSUM;
 use crate::protocol::{
-    FRAME_BYTES, FrameReader, MIN_FRAME_BYTES, ModelInfo, Reply, Request, TickUnit, chunk_bytes,
-    encode,
+    FRAME_BYTES, FrameReader, MIN_FRAME_BYTES, ModelInfo, Reply, Request, SensorFault, SensorInput,
+    TickUnit, chunk_bytes, encode,
 };
-use crate::service::{Board, Buffers, Description, Platform, run};
+use crate::service::{Board, Buffers, Description, Platform, Position, Sensor, run};
 
 /// Bytes of data per message with the board's buffers.
 pub const CHUNK: usize = chunk_bytes(MIN_FRAME_BYTES);
@@ -43,17 +43,54 @@ impl embedded_io::Write for Line<'_> {
     }
 }
 
-/// A clock that advances by 10 whenever it is read.
-struct Clock(u64);
+/// A clock that advances by 10 whenever it is read, and a sensor.
+#[derive(Default)]
+struct TestPlatform {
+    ticks: u64,
+    stream: Stream,
+}
 
-impl Platform for Clock {
+impl Platform for TestPlatform {
     fn ticks(&mut self) -> u64 {
-        self.0 += 10;
-        self.0
+        self.ticks += 10;
+        self.ticks
     }
 
     fn stack_used(&self) -> u32 {
         1234
+    }
+
+    fn sensor(&mut self) -> Option<&mut dyn Sensor> {
+        Some(&mut self.stream)
+    }
+}
+
+/// Inputs that the board's sensor gives.
+pub const SENSED: u32 = 40;
+
+/// The pixels of input `index` of the board's sensor.
+#[must_use]
+pub fn sensed(index: u32) -> [u8; 4] {
+    let dark = index.is_multiple_of(2);
+    [20, 45, 70, 90].map(|value| if dark { 70 + value } else { 130 + value })
+}
+
+/// A recorded stream.
+#[derive(Default)]
+struct Stream(Position);
+
+impl Sensor for Stream {
+    fn sense(
+        &mut self,
+        input: SensorInput,
+        _: [u16; 3],
+        pixels: &mut [u8],
+    ) -> Result<Option<u32>, SensorFault> {
+        let (index, left) = self.0.advance(input, SENSED)?;
+        let expected = pixels.len() as u32;
+        let pixels = pixels.first_chunk_mut();
+        *pixels.ok_or(SensorFault::Size { expected })? = sensed(index);
+        Ok(Some(left))
     }
 }
 
@@ -76,7 +113,7 @@ pub fn exchange(flash: &mut MemoryFlash, slots: u8, line: &[u8]) -> Vec<u8> {
             replies: &mut replies,
         },
         flash,
-        platform: Clock(0),
+        platform: TestPlatform::default(),
         arena: &mut Arena([0xaa; ARENA_BYTES]).0,
         results: &mut [0; 64],
         buffers: &mut Buffers::<MIN_FRAME_BYTES>::new(),

@@ -6,9 +6,8 @@ use lowbit_runtime::protocol::{
 };
 
 use super::line::Work;
-use super::{Client, Error, Inference};
+use super::{Client, Error, Inference, Inputs};
 use crate::calibration::{self, Calibration, Settings, Trial};
-use crate::data::Dataset;
 use crate::integer::IntegerNetwork;
 
 /// How a board is to calibrate itself.
@@ -16,11 +15,9 @@ use crate::integer::IntegerNetwork;
 pub struct CalibrationOrder<'a> {
     /// Layers and prior.
     pub settings: Settings,
-    /// Images that give the statistics.
-    pub seen: &'a Dataset,
-    /// Others, which tell whether the new parameters help.
-    pub unseen: &'a Dataset,
-    /// Whether the labels of those decide.
+    /// Where the inputs come from.
+    pub inputs: Inputs<'a>,
+    /// Whether the labels of those that gave no statistics decide.
     pub labels: bool,
     /// Takes images of few classes.
     pub force: bool,
@@ -61,10 +58,14 @@ impl Client {
         order: &CalibrationOrder<'_>,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<BoardCalibration, Error> {
-        self.check_images(order)?;
+        let inputs = &order.inputs;
+        let model = self.greeting().model;
+        if let Some(model) = model {
+            inputs.check(model.pixel_bytes as usize)?;
+        }
         let mut stage = self.begin_calibration(order.settings)?;
         let passes = usize::from(stage.passes);
-        let (seen, unseen) = (order.seen.len(), order.unseen.len());
+        let [seen, unseen] = inputs.counts();
         let total = (passes + 1) * seen + 2 * unseen;
         let mut done = 0;
         let mut step = || {
@@ -78,8 +79,9 @@ impl Client {
         let mut ticks = 0;
         while let Some(pass) = stage.pass {
             ticks = 0;
-            for pixels in order.seen.images() {
-                ticks += self.collect(pixels)?;
+            for input in inputs.seen() {
+                self.provide(input, inputs)?;
+                ticks += self.collect()?;
                 step();
             }
             if let Some(check) = &mut check {
@@ -88,19 +90,21 @@ impl Client {
             }
             stage = self.finish_pass()?;
         }
-        let classes = self.greeting().model.map_or(0, |model| model.classes);
-        let classes = usize::from(classes);
+        let classes = usize::from(model.map_or(0, |model| model.classes));
         let mut logits: [Vec<i32>; 3] = Default::default();
-        for pixels in order.seen.images() {
-            logits[0].extend(self.trial(pixels, Tally::Seen, None)?.logits);
+        for input in inputs.seen() {
+            self.provide(input, inputs)?;
+            logits[0].extend(self.trial(Tally::Seen, None)?.logits);
             step();
         }
-        for (pixels, label) in order.unseen.images().into_iter().zip(&order.unseen.labels) {
+        let labels = inputs.labels();
+        for index in 0..unseen {
             let runs = [Tally::Before, Tally::After]
                 .into_iter()
                 .zip(&mut logits[1..]);
             for (tally, logits) in runs {
-                logits.extend(self.trial(pixels, tally, Some(*label))?.logits);
+                self.provide(inputs.unseen(index, tally), inputs)?;
+                logits.extend(self.trial(tally, labels.get(index).copied())?.logits);
                 step();
             }
         }
@@ -117,7 +121,6 @@ impl Client {
             check.compare(&payload, &judgement, order, record.as_deref())?;
         }
         let trial = |logits: &[i32], labels| Trial::new(logits, classes, labels);
-        let labels = order.unseen.labels.as_slice();
         Ok(BoardCalibration {
             judgement,
             histogram: trial(&logits[0], &[]).histogram,
@@ -127,24 +130,6 @@ impl Client {
             ticks_per_run: ticks as f64 / seen.max(1) as f64,
             record,
         })
-    }
-
-    /// Whether images are as large as the board's model reads them.
-    fn check_images(&self, order: &CalibrationOrder<'_>) -> Result<(), Error> {
-        let expected = self
-            .greeting()
-            .model
-            .map(|model| model.pixel_bytes as usize);
-        for data in [order.seen, order.unseen] {
-            let found = data.shape.iter().product();
-            match expected {
-                Some(expected) if expected != found => {
-                    return Err(crate::integer::Error::Pixels { expected, found }.into());
-                }
-                _ => {}
-            }
-        }
-        Ok(())
     }
 
     fn begin_calibration(&mut self, settings: Settings) -> Result<Progress, Error> {
@@ -158,9 +143,8 @@ impl Client {
         })
     }
 
-    /// Runs one image of a pass; returns the duration.
-    fn collect(&mut self, pixels: &[u8]) -> Result<u64, Error> {
-        self.send_pixels(pixels)?;
+    /// Runs one input of a pass; returns the duration.
+    fn collect(&mut self) -> Result<u64, Error> {
         let request = CalibrationRequest::Collect;
         self.ask_calibration("statistics", request, Work::Long, |reply| match reply {
             CalibrationReply::Collected { ticks, .. } => Some(ticks),
@@ -192,14 +176,9 @@ impl Client {
         })
     }
 
-    fn trial(
-        &mut self,
-        pixels: &[u8],
-        tally: Tally,
-        label: Option<u16>,
-    ) -> Result<Inference, Error> {
+    fn trial(&mut self, tally: Tally, label: Option<u16>) -> Result<Inference, Error> {
         let request = CalibrationRequest::Trial { tally, label };
-        self.run(pixels, &Request::Calibration(request))
+        self.run_present(&Request::Calibration(request))
     }
 
     fn golden_trial(&mut self) -> Result<(), Error> {
@@ -247,7 +226,7 @@ impl Check<'_> {
             .nth(pass.index.into())
             .filter(|layer| (layer.operation, layer.channels) == (pass.operation, pass.channels))
             .ok_or(Error::OtherPlan)?;
-        let images = order.seen.len() as u32;
+        let [images, _] = order.inputs.counts().map(|count| count as u32);
         let weights = Weights {
             positions: images * layer.positions(model),
             images,
@@ -300,7 +279,7 @@ impl Check<'_> {
         calibration::record(
             self.network.model(),
             &self.found,
-            order.seen.len() as u32,
+            order.inputs.counts()[0] as u32,
             order.settings,
             metric,
             judgement.generation.unwrap_or_default(),

@@ -199,6 +199,11 @@ impl Client {
 
     pub(super) fn run(&mut self, pixels: &[u8], request: &Request<'_>) -> Result<Inference, Error> {
         self.send_pixels(pixels)?;
+        self.run_present(request)
+    }
+
+    /// The same on the pixels that the board has.
+    pub(super) fn run_present(&mut self, request: &Request<'_>) -> Result<Inference, Error> {
         let (ticks, first) =
             self.line
                 .ask("an inference", request, Work::Long, |reply| match reply {

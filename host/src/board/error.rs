@@ -130,6 +130,17 @@ pub enum Error {
         /// First byte that differs.
         byte: usize,
     },
+    /// A recorded stream is too short.
+    #[error(
+        "the board's sensor has a recorded stream of {found} inputs; {needed} are needed for the \
+         statistics and to judge them by"
+    )]
+    SensorInputs {
+        /// Inputs that there are.
+        found: usize,
+        /// Inputs needed.
+        needed: usize,
+    },
     /// The board says that it uses a record, but none that can be used is there.
     #[error("the board uses calibration {generation}, but has no such record")]
     RecordGone {
@@ -175,6 +186,8 @@ pub enum Cause {
     Signature,
     /// The board does not go back to older models.
     Downgrade,
+    /// The board has no sensor.
+    NoSensor,
     /// Anything else.
     Other,
 }
@@ -189,6 +202,7 @@ impl Cause {
             Refusal::Unsigned => Self::Unsigned,
             Refusal::Signature => Self::Signature,
             Refusal::Downgrade { .. } => Self::Downgrade,
+            Refusal::NoSensor => Self::NoSensor,
             _ => Self::Other,
         }
     }

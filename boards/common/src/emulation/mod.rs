@@ -1,16 +1,19 @@
-//! What only emulated boards have: flash in a file, and messages through semihosting.
+//! What only emulated boards have: flash and a sensor in files, and messages through semihosting.
 
 mod flash;
+mod sensor;
 
 use core::convert::Infallible;
 use core::ffi::CStr;
 
 use embedded_io::{Read, Write};
 use lowbit_runtime::protocol::TickUnit;
+use lowbit_runtime::service::Sensor;
 
 use crate::arch::Instructions;
 use crate::firmware::{self, Clock, Identity, Workspace};
 use crate::linker::Memory;
+use sensor::RecordedSensor;
 
 pub use flash::{EmulatedFlash, Error};
 
@@ -43,5 +46,15 @@ where
 {
     let Memory { models, arena } = Memory::take().expect("is called once");
     let flash = EmulatedFlash::open(models, flash).expect("readable flash file");
-    firmware::serve(identity, link, flash, instructions, arena, workspace)
+    let mut sensor = RecordedSensor::open();
+    let sensor = sensor.as_mut().map(|sensor| sensor as &mut dyn Sensor);
+    firmware::serve_with(
+        identity,
+        link,
+        flash,
+        instructions,
+        sensor,
+        arena,
+        workspace,
+    )
 }

@@ -1,9 +1,11 @@
 //! Calibration over the protocol, and power failures while records change.
 
-use super::host::{ARENA_BYTES, converse, flash_requests, model};
+use super::host::{ARENA_BYTES, SENSED, converse, flash_requests, model, sensed};
 use super::memory_flash::MemoryFlash;
 use crate::calibration::{Moments, Passes, Rejection};
-use crate::protocol::{CalibrationReply, CalibrationRequest, Refusal, Reply, Request, Tally};
+use crate::protocol::{
+    CalibrationReply, CalibrationRequest, Refusal, Reply, Request, SensorFault, SensorInput, Tally,
+};
 use crate::testing::{CALIBRATABLE_ARENA_BYTES, CLASSES, calibratable_model, tiny_model};
 
 /// Brighter than what the model was trained on.
@@ -397,4 +399,62 @@ fn wherever_the_power_fails_a_record_is_taken_back_or_not() {
     assert!(seen.contains(&Some(2)) && seen.contains(&Some(1)));
     let seen = cut_everywhere(&calibrated(3), &[ask(CalibrationRequest::Reset)]);
     assert!(seen.len() > 3 * 256 && seen.contains(&Some(3)) && seen.contains(&None));
+}
+
+/// The inputs of a calibration: the first 32 for every pass and for the new parameters, then the rest
+/// with both.
+fn calibration_on<'a>(pixels: impl Fn(u32, SensorInput) -> Request<'a>) -> Vec<Request<'a>> {
+    let collect = ask(CalibrationRequest::Collect);
+    let mut requests = vec![BEGIN];
+    for request in [collect, trial(Tally::Seen)] {
+        for index in 0..32 {
+            let input = match index {
+                0 => SensorInput::First,
+                _ => SensorInput::Next,
+            };
+            requests.extend([pixels(index, input), request]);
+        }
+        if request == collect {
+            requests.push(ask(CalibrationRequest::FinishPass));
+        }
+    }
+    for index in 32..SENSED {
+        requests.extend([pixels(index, SensorInput::Next), trial(Tally::Before)]);
+        requests.extend([pixels(index, SensorInput::Same), trial(Tally::After)]);
+    }
+    requests.push(COMMIT);
+    requests
+}
+
+#[test]
+fn the_boards_own_sensor_leads_to_the_record_of_the_same_inputs() {
+    let inputs: Vec<_> = (0..SENSED).map(sensed).collect();
+    let sent = calibration_on(|index, _| Request::Input {
+        offset: 0,
+        data: &inputs[index as usize],
+    });
+    let own = calibration_on(|_, input| ask(CalibrationRequest::Sense { input }));
+    let records = [sent, own].map(|requests| {
+        let mut flash = calibrated(0);
+        let judged = send(&mut flash, &requests);
+        assert!(judged.contains("generation: Some(1)"), "{judged}");
+        let place = ask(CalibrationRequest::RecordPlace {
+            place: 0,
+            offset: 0,
+        });
+        (judged, send(&mut flash, &[place]))
+    });
+    assert_eq!(records[0], records[1]);
+}
+
+#[test]
+fn a_sensor_that_has_no_more_inputs_says_so() {
+    let next = ask(CalibrationRequest::Sense {
+        input: SensorInput::Next,
+    });
+    let mut requests = vec![next; SENSED as usize];
+    requests.extend([Request::Run { digests: false }, next]);
+    let refusal = Refusal::Sensor(SensorFault::Ended { count: SENSED });
+    let last = send(&mut calibrated(0), &requests);
+    assert_eq!(last, format!("{:?}", Reply::Refused(refusal)));
 }

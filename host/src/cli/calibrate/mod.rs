@@ -20,6 +20,7 @@ use super::model;
 const EXAMPLES: &str = "\
 Examples:
   lowbit calibrate --board mps2-an386 --data npz:sensor.npz
+  lowbit calibrate --board mps2-an386 --from-sensor
   lowbit calibrate --board mps2-an386 --status
   lowbit calibrate --board mps2-an386 --rollback
   lowbit calibrate --board mps2-an386 model.lowbit --on-host --data npz:sensor.npz
@@ -41,7 +42,7 @@ pub(crate) struct Arguments {
     #[arg(required_unless_present = "board")]
     model: Option<PathBuf>,
     /// Images of the sensor; labels only matter with --labels
-    #[arg(long, value_name = "DATA", required_unless_present = "instead")]
+    #[arg(long, value_name = "DATA", required_unless_present_any = ["instead", "from_sensor"])]
     data: Option<Source>,
     #[command(flatten)]
     settings: settings::SettingsArguments,
@@ -88,7 +89,6 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
     let packed = packed.transpose()?;
     let network = packed.as_deref().map(IntegerNetwork::new).transpose()?;
     let source = arguments.data.as_ref();
-    let source = source.ok_or_else(|| Failure::new("--data names no images"))?;
     if on_board.board.is_some() {
         let check = match (network, on_host.on_host) {
             (None, true) => {
@@ -108,6 +108,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
         return board.run(context, settings, source);
     }
     let network = network.ok_or_else(|| Failure::new("a packed file is needed"))?;
+    let source = source.ok_or_else(|| Failure::new("--data names no images"))?;
     if arguments.sweep.sweep {
         return sweep::run(context, &arguments.sweep, settings.trial, &network, source);
     }

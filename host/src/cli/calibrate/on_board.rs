@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use clap::Args;
-use lowbit_host::board::{CalibrationOrder, Cause, Client, Error, RecordPlace, check_model};
+use lowbit_host::board::{
+    CalibrationOrder, Cause, Client, Error, Inputs, RecordPlace, check_model,
+};
 use lowbit_host::calibration::Settings;
 use lowbit_host::data::Source;
 use lowbit_host::integer::IntegerNetwork;
@@ -24,6 +26,10 @@ pub(crate) struct OnBoardArguments {
     /// Name of the board that calibrates itself, see `lowbit boards`; this computer sends the images
     #[arg(long, value_name = "NAME")]
     pub(super) board: Option<String>,
+    /// The board uses its own sensor; nothing is sent. Emulated boards read `sensor.raw` in the
+    /// directory of their flash, the board linux the images of a folder: see docs/calibration.md
+    #[arg(long, requires = "board", conflicts_with_all = ["data", "labels", "shift"])]
+    pub(super) from_sensor: bool,
     /// Only say whether the new parameters would be accepted
     #[arg(long, requires = "board")]
     dry_run: bool,
@@ -160,9 +166,16 @@ impl Board<'_> {
         &self,
         context: &Context,
         settings: &SettingsArguments,
-        source: &Source,
+        source: Option<&Source>,
     ) -> Result<Outcome, Failure> {
-        let (seen, unseen) = settings.load(source)?;
+        let sent = source.map(|source| settings.load(source)).transpose()?;
+        let inputs = match &sent {
+            Some((seen, unseen)) => Inputs::Sent { seen, unseen },
+            None => Inputs::Sensed {
+                seen: settings.images,
+                unseen: settings.trial,
+            },
+        };
         let mut client = self.arguments.connect(context)?;
         if let Some(model) = self.expected {
             check_model(&client, model).map_err(explain)?;
@@ -172,8 +185,7 @@ impl Board<'_> {
         let calibrate = |prior| {
             let order = CalibrationOrder {
                 settings: Settings { passes, prior },
-                seen: &seen,
-                unseen: &unseen,
+                inputs,
                 labels: settings.labels,
                 force: settings.force,
                 commit: !self.arguments.dry_run,
@@ -234,8 +246,13 @@ fn hint(error: Error) -> Failure {
                 "calibrate on this computer with `--on-host --apply`, and write the result to the \
                  board",
             ),
+            Cause::NoSensor => Some(
+                "send images with `--data`; what the sensors of emulated boards and of the board linux \
+                 see is in docs/calibration.md",
+            ),
             _ => None,
         },
+        Error::SensorInputs { .. } => Some("give smaller `--images` and `--trial`, or record more"),
         _ => None,
     };
     let failure = explain(error);

@@ -17,7 +17,7 @@ use super::PlanName;
 pub(crate) struct SettingsArguments {
     /// Images that give the statistics, the first ones of the data
     #[arg(long, value_name = "N", default_value_t = 128)]
-    images: usize,
+    pub(super) images: usize,
     /// Images behind those that tell whether the new parameters help
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub(super) trial: usize,
