@@ -9,6 +9,7 @@
 //! | [`kernels`] | one file per operator | files, boards |
 //! | [`engine`] | a program over one caller-owned arena | transports |
 //! | `batch` (feature `std`) | many images at once, with vector instructions or (feature `wgpu`) on a GPU | boards |
+//! | [`mfcc`] | the features of a second of sound | networks, microphones |
 //! | [`calibration`] | integer statistics, new parameters, the record, acceptance | where records are stored |
 //! | [`protocol`] | requests, responses, framing | the link |
 //! | [`service`] | a board's command loop | which board |
@@ -30,6 +31,7 @@ pub mod calibration;
 pub mod engine;
 pub mod format;
 pub mod kernels;
+pub mod mfcc;
 pub mod protocol;
 pub mod service;
 #[cfg(feature = "signatures")]

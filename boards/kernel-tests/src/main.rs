@@ -1,5 +1,6 @@
 //! Runs random operations with the tuned kernels and with the reference on the core itself, and
-//! compares every code. The exit status says whether all are equal.
+//! compares every code. The exit status says whether all are equal. Before that, it prints the
+//! features of the host's sounds, for the host to compare.
 //!
 //! ```sh
 //! cargo test --release --package lowbit-tests --test kernels
@@ -10,6 +11,7 @@
 mod addition;
 mod problem;
 mod random;
+mod sounds;
 
 use addition::Addition;
 use lowbit_board_common::arch::entry;
@@ -27,11 +29,16 @@ const PROBLEMS: usize = 600;
 /// Where the start-up code goes.
 #[entry]
 fn main() -> ! {
-    let memory = linker::Memory::take().and_then(|memory| Memory::new(memory.arena));
-    let Some(mut memory) = memory else {
+    let memory = linker::Memory::take();
+    let memory = memory.and_then(|memory| Some((memory.models, Memory::new(memory.arena)?)));
+    let Some((for_sounds, mut memory)) = memory else {
         eprintln!("the memory is taken or too small");
         process::exit(1)
     };
+    if let Err(reason) = sounds::print_features(for_sounds) {
+        eprintln!("{reason}");
+        process::exit(1)
+    }
     let mut random = Random(1);
     let mut differences = 0;
     for index in 0..PROBLEMS {

@@ -1,6 +1,6 @@
-//! Proof at link time that checking and running a model cannot panic: the panic handler calls a
-//! function that does not exist, so the program links only if the optimiser has removed every
-//! panic. It is not meant to be run.
+//! Proof at link time that checking and running a model and hearing a sound cannot panic: the panic
+//! handler calls a function that does not exist, so the program links only if the optimiser has
+//! removed every panic. It is not meant to be run.
 #![no_std]
 #![no_main]
 #![expect(
@@ -16,6 +16,7 @@ use lowbit_runtime::calibration::{
 };
 use lowbit_runtime::engine::{Engine, Observer, TensorView};
 use lowbit_runtime::format::{Model, Operation, file_length};
+use lowbit_runtime::mfcc::{FEATURES, Quantization, Scratch, features};
 
 unsafe extern "C" {
     fn a_panic_is_reachable() -> !;
@@ -47,27 +48,42 @@ impl Observer for Everything {
     }
 }
 
-/// Every entry point of format and engine, with arguments that the optimiser knows nothing about.
+/// Every entry point of format, engine and features, with arguments that the optimiser knows nothing about.
 ///
 /// # Safety
-/// `file` and `arena` are valid for as many bytes as the numbers behind them say.
+/// `file`, `arena` and `samples` are valid for as many bytes or samples as the numbers behind them
+/// say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn check_and_run(
     file: *const u8,
     file_bytes: usize,
     arena: *mut u8,
     arena_bytes: usize,
+    samples: *const i16,
+    sample_count: usize,
 ) -> u32 {
-    // SAFETY: the caller vouches for both.
-    let (file, arena) = unsafe {
+    // SAFETY: the caller vouches for all of them.
+    let (file, arena, samples) = unsafe {
         (
             core::slice::from_raw_parts(file, file_bytes),
             core::slice::from_raw_parts_mut(arena, arena_bytes),
+            core::slice::from_raw_parts(samples, sample_count),
         )
     };
     infer(file, arena)
         .or_else(|| calibrate(file, arena))
+        .or_else(|| hear(file, samples))
         .unwrap_or_default()
+}
+
+/// The features of a sound, with a quantization that happens to lie in the file.
+fn hear(file: &[u8], samples: &[i16]) -> Option<u32> {
+    let [first, second, third, fourth, zero_point] = *file.first_chunk()?;
+    let scale = u32::from_le_bytes([first, second, third, fourth]);
+    let quantization = Quantization::new(scale, zero_point as i8)?;
+    let mut bytes = [0; FEATURES];
+    features(samples, quantization, &mut Scratch::new(), &mut bytes);
+    Some(bytes.iter().map(|&byte| u32::from(byte)).sum())
 }
 
 /// A calibration with a record that happens to lie in the file.
