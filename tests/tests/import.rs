@@ -1,5 +1,8 @@
 //! Networks of the user, by the commands that a user types.
 
+use std::path::Path;
+
+use lowbit_runtime::mfcc::{FEATURES, Quantization, Scratch, features};
 use lowbit_tests::{data, run};
 
 const NORMALIZED: [&str; 4] = ["--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225"];
@@ -160,4 +163,88 @@ fn suggested_widths_fit_the_file_that_is_packed_with_them() {
     let packed = packed.json()["model_bytes"].as_u64().expect("a number");
     // Dead channels depend on the ranges.
     assert!(packed.abs_diff(bytes) < 1000, "{packed} and {bytes}");
+}
+
+/// The labels of MLPerf Tiny's keywords, in its order.
+const KEYWORDS: [&str; 12] = [
+    "down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes", "silence", "unknown",
+];
+
+/// Two short sounds for each keyword: WAV files in `folder`, and a file of records as those of the
+/// benchmark.
+fn write_keywords(folder: &Path, records: &Path) {
+    let format = hound::WavSpec {
+        channels: 1,
+        sample_rate: 16_000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut written = Vec::new();
+    for take in 0..2 {
+        for (class, name) in KEYWORDS.iter().enumerate() {
+            let sound: Vec<i16> = (0..9000 + 300 * class)
+                .map(|n| {
+                    let second = n as f64 / 16_000.0;
+                    let hertz = 150.0 * (class + 2 * take + 1) as f64 * (1.0 + second);
+                    (9000.0 * (std::f64::consts::TAU * hertz * second).sin().powi(3)) as i16
+                })
+                .collect();
+            let class_folder = folder.join(name);
+            fs_err::create_dir_all(&class_folder).expect("a folder");
+            let path = class_folder.join(format!("{take}.wav"));
+            let mut writer = hound::WavWriter::create(path, format).expect("a file");
+            for &sample in &sound {
+                writer.write_sample(sample).expect("a sample");
+            }
+            writer.finalize().expect("a whole file");
+
+            let mut pixels = [0; FEATURES];
+            let scratch = &mut Scratch::new();
+            features(&sound, Quantization::KEYWORDS, scratch, &mut pixels);
+            written.push(class as u8);
+            written.extend(pixels.map(|pixel| pixel ^ 0x80));
+        }
+    }
+    fs_err::write(records, written).expect("a file");
+}
+
+#[test]
+fn sounds_are_what_a_board_makes_of_them() {
+    let test = "sounds_are_what_a_board_makes_of_them";
+    let Some(network) = data(test, "mlperf_tiny_kws_dscnn.safetensors") else {
+        return;
+    };
+    let network = network.display().to_string();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name);
+    write_keywords(&path("sounds"), &path("records.bin"));
+    let sounds = format!("wav:{}", path("sounds").display());
+    let records = format!("kws01:{}", path("records.bin").display());
+    let (out, model) = (path("run"), path("model.lowbit"));
+    let (out, model) = (out.display().to_string(), model.display().to_string());
+
+    let quantize = ["quantize", "--method", "ptq", "--data", &sounds];
+    let checkpoint = ["--weights", &network, "--bits", "w8a8", "--out", &out];
+    let finished = run(quantize.into_iter().chain(checkpoint));
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    let packed = run(["pack", &out, "--out", &model]);
+    assert_eq!(packed.code, 0, "{}", packed.stderr);
+
+    let eval = |arguments: &[&str], source: &str| {
+        let fixed = ["eval", "--json", "--data", source];
+        let finished = run(fixed.iter().chain(arguments));
+        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        finished.json()
+    };
+    for arguments in [&[model.as_str()][..], &[&network, "--float"]] {
+        let (heard, read) = (eval(arguments, &sounds), eval(arguments, &records));
+        assert_eq!(heard["images"], 24);
+        for figure in ["top1", "top5", "integers"] {
+            if figure == "integers" && arguments.len() == 2 {
+                continue;
+            }
+            let (heard, read) = (&heard[figure], &read[figure]);
+            assert!(!heard.is_null() && heard == read, "{heard} and {read}");
+        }
+    }
 }

@@ -23,6 +23,7 @@ Examples:
   lowbit eval model.lowbit --data shapes --limit 200 --min-top1 80
   lowbit eval model.lowbit --data cifar10:test_batch.bin --backend wgpu
   lowbit eval model.lowbit --record sensor.record --data npz:sensor.npz
+  lowbit eval keywords.lowbit --data wav:recordings
   lowbit eval runs/w4a4 --float --data cifar10:test_batch.bin
   lowbit eval runs/w4a4 --fake-quant --data cifar10:test_batch.bin --json
   lowbit eval net.onnx --float --data cifar10:test_batch.bin \\

@@ -1,10 +1,11 @@
 //! A folder of images for each class, as ImageNet's are laid out.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use image::imageops::{FilterType, crop_imm};
 use image::{ImageReader, Limits};
 
+use super::classes::{classes, files_in_turn, has_extension};
 use super::{Dataset, Error};
 
 /// Sides before and after cropping, as networks for ImageNet are evaluated: the shorter side is
@@ -19,28 +20,15 @@ const LARGEST_SIDE: u32 = 1 << 15;
 /// Images of `side` x `side` pixels, class by class in turn, at most `limit` of them. Classes are
 /// the folders in the order of their names.
 pub(super) fn load(folder: &Path, side: u32, limit: Option<usize>) -> Result<Dataset, Error> {
-    let classes = sorted(folder, Path::is_dir)?;
-    let files = classes
-        .iter()
-        .map(|class| sorted(class, is_image))
-        .collect::<Result<Vec<_>, _>>()?;
-    let longest = files.iter().map(Vec::len).max().unwrap_or(0);
-    if longest == 0 {
+    let classes = classes(folder)?;
+    let files = files_in_turn(&classes, is_image, limit)?;
+    if files.is_empty() && limit != Some(0) {
         return Err(Error::NoImages(folder.to_owned()));
     }
-    let in_turn = (0..longest).flat_map(|index| {
-        let of_class =
-            move |(class, files): (usize, &Vec<PathBuf>)| Some((class, files.get(index)?.clone()));
-        files
-            .iter()
-            .enumerate()
-            .filter_map(of_class)
-            .collect::<Vec<_>>()
-    });
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-    for (class, path) in in_turn.take(limit.unwrap_or(usize::MAX)) {
+    for (class, path) in files {
         pixels.extend(read(&path, side)?);
-        labels.push(class as u16);
+        labels.push(class);
     }
     Ok(Dataset {
         name: "images".to_owned(),
@@ -84,26 +72,7 @@ fn read(path: &Path, side: u32) -> Result<Vec<u8>, Error> {
 }
 
 fn is_image(path: &Path) -> bool {
-    let extension = path
-        .extension()
-        .map(|extension| extension.to_ascii_lowercase());
-    extension.is_some_and(|extension| {
-        ["png", "jpg", "jpeg"]
-            .iter()
-            .any(|known| extension == *known)
-    })
-}
-
-fn sorted(folder: &Path, wanted: fn(&Path) -> bool) -> Result<Vec<PathBuf>, Error> {
-    let mut paths = Vec::new();
-    for entry in fs_err::read_dir(folder)? {
-        let path = entry?.path();
-        if wanted(&path) {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    Ok(paths)
+    has_extension(path, &["png", "jpg", "jpeg"])
 }
 
 #[cfg(test)]

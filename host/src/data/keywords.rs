@@ -2,12 +2,17 @@
 
 use std::path::Path;
 
+use lowbit_runtime::mfcc::{COEFFICIENTS, FEATURES, FRAMES};
+
 use super::{Dataset, Error};
 
-const FRAMES: usize = 49;
-const COEFFICIENTS: usize = 10;
-const RECORD: usize = 1 + FRAMES * COEFFICIENTS;
-const CLASSES: usize = 12;
+const RECORD: usize = 1 + FEATURES;
+const CLASSES: usize = LABELS.len();
+
+/// The classes, in the order of their numbers.
+pub(super) const LABELS: [&str; 12] = [
+    "down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes", "silence", "unknown",
+];
 
 /// Images of one channel whose pixels are the signed bytes plus 128.
 pub(super) fn load(path: &Path) -> Result<Dataset, Error> {

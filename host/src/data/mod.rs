@@ -2,6 +2,7 @@
 
 mod archive;
 mod cifar;
+mod classes;
 pub mod decode;
 mod folders;
 mod idx;
@@ -9,6 +10,7 @@ mod keywords;
 mod npy;
 mod python;
 pub mod shapes;
+mod sounds;
 
 pub use archive::write_archive;
 
@@ -117,6 +119,8 @@ pub enum Source {
     /// `kws01:PATH`, the keyword samples of MLPerf Tiny: one label byte and 49 frames of 10 signed
     /// bytes per record.
     Kws01(PathBuf),
+    /// `wav:FOLDER`: a folder of WAV files per class, 16 kHz, as features of the same kind.
+    Wav(PathBuf),
     /// `shapes`: the built-in images, the part that nothing is trained on.
     Shapes,
     /// `shapes:train`: the built-in images that the demo's network is trained on.
@@ -129,7 +133,8 @@ pub enum Error {
     /// Not a data set's name.
     #[error(
         "unknown data set `{0}`; expected `cifar10:PATH`, `cifar100:PATH`, `idx:IMAGES,LABELS`, \
-         `images:FOLDER[,SIDE]`, `npy:IMAGES,LABELS`, `npz:PATH`, `kws01:PATH`, `shapes` or `shapes:train`"
+         `images:FOLDER[,SIDE]`, `npy:IMAGES,LABELS`, `npz:PATH`, `kws01:PATH`, `wav:FOLDER`, \
+         `shapes` or `shapes:train`"
     )]
     UnknownSource(String),
     /// The file cannot be read; the message names it.
@@ -191,6 +196,17 @@ pub enum Error {
     /// A folder of no use.
     #[error("`{0}` has no folders with PNG or JPEG images, one folder for each class")]
     NoImages(PathBuf),
+    /// A sound that cannot be used.
+    #[error("`{path}`: {what}")]
+    Sound {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        what: String,
+    },
+    /// A folder without sounds.
+    #[error("`{0}` has no folders with WAV files, one folder for each class")]
+    NoSounds(PathBuf),
     /// An IDX header that does not fit.
     #[error("`{path}` at offset {offset}: {expected} expected, found {found}")]
     Idx {
@@ -227,6 +243,7 @@ impl FromStr for Source {
             Some(("npz", path)) if !path.is_empty() => Ok(Self::Npz(path.into())),
             Some(("images", place)) if !place.is_empty() => Ok(folder_and_side(place)),
             Some(("kws01", path)) if !path.is_empty() => Ok(Self::Kws01(path.into())),
+            Some(("wav", path)) if !path.is_empty() => Ok(Self::Wav(path.into())),
             Some(("idx", paths)) => match paths.split_once(',') {
                 Some((images, labels)) if !images.is_empty() && !labels.is_empty() => {
                     Ok(Self::Idx {
@@ -268,6 +285,7 @@ impl std::fmt::Display for Source {
             }
             Self::Npz(path) => write!(f, "npz:{}", path.display()),
             Self::Kws01(path) => write!(f, "kws01:{}", path.display()),
+            Self::Wav(path) => write!(f, "wav:{}", path.display()),
             Self::Shapes => f.write_str("shapes"),
             Self::ShapesTrain => f.write_str("shapes:train"),
         }
@@ -296,6 +314,7 @@ impl Source {
             Self::Npy { images, labels } => npy::load_pair(images, labels)?,
             Self::Npz(path) => npy::load_archive(path)?,
             Self::Kws01(path) => keywords::load(path)?,
+            Self::Wav(folder) => sounds::load(folder, limit)?,
             Self::Shapes => shapes::generate(shapes::Split::Test, shapes::TEST_IMAGES),
             Self::ShapesTrain => shapes::generate(shapes::Split::Train, shapes::TRAIN_IMAGES),
         };
@@ -321,6 +340,7 @@ mod tests {
             "cifar100:c:d.bin",
             "idx:x,y",
             "kws01:k",
+            "wav:w",
             "images:val,96",
             "npy:x,y",
             "npz:a",
