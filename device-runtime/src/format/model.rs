@@ -1,6 +1,6 @@
 //! A view of a packed file that has been checked.
 
-use super::prologue::Prologue;
+use super::prologue::{self, Prologue};
 use super::{
     BLOB_ALIGNMENT, Blob, Error, Fault, Golden, Header, MAX_OPERATIONS, Operation, PROLOGUE_BYTES,
     check,
@@ -12,8 +12,7 @@ use super::{
 /// cannot fail, and running it cannot leave the arena.
 #[derive(Debug, Clone, Copy)]
 pub struct Model<'a> {
-    identity: &'a [u8; 32],
-    version: u32,
+    prologue: &'a [u8; PROLOGUE_BYTES],
     header: Header<'a>,
     program: &'a [u8],
     blobs: &'a [u8],
@@ -55,17 +54,16 @@ impl<'a> Model<'a> {
     fn split(bytes: &'a [u8], prologue: &Prologue) -> Result<Self, Error> {
         let bytes = prologue.content(bytes);
         let sections = || {
-            let (before, rest) = bytes.split_at_checked(PROLOGUE_BYTES)?;
-            let identity = before.last_chunk::<32>()?;
+            let (first, rest) = bytes.split_first_chunk()?;
             let (header, rest) = rest.split_at_checked(prologue.header as usize)?;
             let (program, rest) = rest.split_at_checked(prologue.program as usize)?;
-            let start = bytes.len() - rest.len();
-            let gap = start.next_multiple_of(BLOB_ALIGNMENT) - start;
+            let end = bytes.len() - rest.len();
+            let gap = end.next_multiple_of(BLOB_ALIGNMENT) - end;
             // A file without blobs may end before the next aligned byte.
             let blobs = rest.get(gap..).unwrap_or_default();
-            Some((identity, header, program, blobs))
+            Some((first, header, program, blobs))
         };
-        let (identity, header, program, blobs) = sections().ok_or(Error::Sections {
+        let (first, header, program, blobs) = sections().ok_or(Error::Sections {
             header: prologue.header,
             program: prologue.program,
             file: prologue.file,
@@ -84,8 +82,7 @@ impl<'a> Model<'a> {
             }));
         }
         Ok(Self {
-            identity,
-            version: prologue.version,
+            prologue: first,
             header,
             program,
             blobs,
@@ -101,14 +98,14 @@ impl<'a> Model<'a> {
     /// Version that whoever packed it gave it, 0 if none.
     #[must_use]
     pub fn version(&self) -> u32 {
-        self.version
+        prologue::version(self.prologue)
     }
 
     /// SHA-256 of everything behind the prologue but the signature, and of the version unless that
     /// is 0.
     #[must_use]
     pub fn identity(&self) -> &'a [u8; 32] {
-        self.identity
+        self.prologue.last_chunk().unwrap_or(&[0; 32])
     }
 
     /// The operations in execution order, decoded one at a time.

@@ -9,8 +9,6 @@ pub(super) struct Prologue {
     pub(super) header: u32,
     pub(super) program: u32,
     pub(super) checksum: u32,
-    /// Version of the model.
-    pub(super) version: u32,
     signed: bool,
 }
 
@@ -47,7 +45,6 @@ impl Prologue {
             header: u32::from_le_bytes(take(bytes, 16)?),
             program: u32::from_le_bytes(take(bytes, 20)?),
             checksum: u32::from_le_bytes(take(bytes, 24)?),
-            version: u32::from_le_bytes(take(bytes, VERSION_AT.start)?),
             signed,
         })
     }
@@ -70,6 +67,12 @@ impl Prologue {
             computed,
         })
     }
+}
+
+/// Version of the model whose file starts with `bytes`.
+pub(super) fn version(bytes: &[u8]) -> u32 {
+    let version = bytes.get(VERSION_AT).unwrap_or_default();
+    version.first_chunk().copied().map_or(0, u32::from_le_bytes)
 }
 
 /// The checksum that belongs into the prologue of a file. `content` is all of it but its signature.
@@ -113,7 +116,7 @@ pub fn signed(file: &[u8]) -> Result<Option<Signed<'_>>, Error> {
     Ok(Some(Signed {
         content,
         signature,
-        version: prologue.version,
+        version: version(file),
     }))
 }
 
