@@ -6,7 +6,8 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!(
         "cargo::rustc-check-cfg=cfg(lowbit_cortex_m_dsp, lowbit_armv7m, lowbit_armv8m, \
-         lowbit_armv6m, lowbit_riscv32m, lowbit_x86_64_detect, lowbit_without_calibration)"
+         lowbit_armv6m, lowbit_riscv32m, lowbit_x86_64_detect, lowbit_without_calibration, \
+         lowbit_without_benchmark)"
     );
     let target = env::var("TARGET").unwrap_or_default();
     let features = env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();

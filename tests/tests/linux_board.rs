@@ -1,13 +1,15 @@
 //! The board `linux`: the service as a program, over standard input and output and over TCP.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use lowbit_host::board::transport::TcpLine;
 use lowbit_host::board::{Client, Settings};
+use lowbit_host::integer::IntegerNetwork;
 use lowbit_runtime::testing::tiny_model;
-use lowbit_tests::{Finished, random_network, run, run_build};
+use lowbit_tests::{Finished, noise_images, random_network, run, run_build};
 
 const MODEL: &str = "model.lowbit";
 
@@ -106,6 +108,70 @@ fn a_model_is_flashed_and_verified_over_tcp() {
         "{}",
         refused.stderr
     );
+}
+
+/// Sends a command of the MLPerf Tiny benchmark as its runner does, and returns the lines up to
+/// `m-ready`.
+fn command(stream: &mut BufReader<TcpStream>, command: &str) -> Vec<String> {
+    let sent = stream.get_mut().write_all(format!("{command}%").as_bytes());
+    sent.expect("is sent");
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).expect("is answered");
+        match line.trim_end() {
+            "m-ready" => return lines,
+            line => lines.push(line.to_owned()),
+        }
+    }
+}
+
+#[test]
+fn the_benchmarks_runner_can_drive_a_board() {
+    let program = run_build(&["linux"]).expect("builds");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = random_network("resnet8", 8);
+    let listening = Listening::start(&program, folder.path());
+    let flashed = listening.connect().flash(&model, &mut |_| {});
+    flashed.expect("is taken");
+    let stream = TcpStream::connect(&listening.address).expect("listens");
+    let mut stream = BufReader::new(stream);
+    assert_eq!(command(&mut stream, "name"), ["m-name-dut-[linux]"]);
+    assert_eq!(command(&mut stream, "profile")[1], "m-model-[ic01]");
+    let network = IntegerNetwork::new(&model).expect("is a model");
+    for image in noise_images(3).images() {
+        assert_eq!(
+            command(&mut stream, "db load 3072"),
+            ["m-[Expecting 3072 bytes]"]
+        );
+        let mut last = Vec::new();
+        for part in image.chunks(31) {
+            let digits: String = part.iter().map(|byte| format!("{byte:02x}")).collect();
+            last = command(&mut stream, &format!("db {digits}"));
+        }
+        assert_eq!(last, ["m-load-done"]);
+        let lines = command(&mut stream, "infer 3 1");
+        let time = |line: &str| {
+            line.strip_prefix("m-lap-us-")
+                .and_then(|us| us.parse::<u64>().ok())
+        };
+        assert!(time(&lines[3]).expect("a time") <= time(&lines[4]).expect("a time"));
+        let results = lines[6]
+            .trim_start_matches("m-results-[")
+            .trim_end_matches(']');
+        let results: Vec<f64> = results
+            .split(',')
+            .map(|p| p.parse().expect("a number"))
+            .collect();
+        let logits = network.logits(image).expect("runs");
+        let exponentials = logits
+            .iter()
+            .map(|&logit| (f64::from(logit) / 65536.0).exp());
+        let sum: f64 = exponentials.clone().sum();
+        for (found, expected) in results.iter().zip(exponentials) {
+            assert!((found - expected / sum).abs() < 1e-3, "{results:?}");
+        }
+    }
 }
 
 #[test]

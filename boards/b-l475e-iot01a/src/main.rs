@@ -69,7 +69,7 @@ fn serve_emulated() -> ! {
 fn serve_on_chip() -> ! {
     let chip = embassy_stm32::init(full_speed());
     // SAFETY: nothing else uses the core's trace unit.
-    let cycles = unsafe { Cycles::new() };
+    let cycles = unsafe { Cycles::new(CLOCK) };
     let Memory { models, arena } = Memory::take().expect("is taken once");
     let driver = CacheSafeFlash(Flash::new_blocking(chip.FLASH));
     // SAFETY: the linker script sets aside a part of that flash, and there is no other driver.

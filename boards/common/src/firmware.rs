@@ -52,6 +52,8 @@ pub trait Clock {
     fn begin(&mut self);
     /// Counts since the start.
     fn count(&mut self) -> u64;
+    /// Counts in a second.
+    fn per_second(&self) -> u64;
 }
 
 struct Equipment<'s, C> {
@@ -62,6 +64,10 @@ struct Equipment<'s, C> {
 impl<C: Clock> Platform for Equipment<'_, C> {
     fn ticks(&mut self) -> u64 {
         self.clock.count()
+    }
+
+    fn ticks_per_second(&self) -> u64 {
+        self.clock.per_second()
     }
 
     fn begin_measurement(&mut self) {

@@ -47,4 +47,9 @@ impl Clock for Cycles {
         self.last = now;
         self.cycles
     }
+
+    /// The core runs at 160 MHz.
+    fn per_second(&self) -> u64 {
+        160_000_000
+    }
 }

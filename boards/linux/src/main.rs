@@ -127,6 +127,10 @@ impl Platform for Equipment<'_> {
         self.start.elapsed().as_nanos() as u64
     }
 
+    fn ticks_per_second(&self) -> u64 {
+        1_000_000_000
+    }
+
     /// Not known here.
     fn stack_used(&self) -> u32 {
         0

@@ -19,6 +19,8 @@ const IDENTITY: Identity = Identity {
     core: "cortex-m4f",
     slots: 2,
 };
+/// Of the core, in Hz.
+const CLOCK: u32 = 64_000_000;
 /// Where the flash is in memory.
 const FLASH: usize = 0;
 
@@ -32,7 +34,7 @@ fn main() -> ! {
     config.hfclk_source = HfclkSource::ExternalXtal;
     let chip = embassy_nrf::init(config);
     // SAFETY: nothing else uses the core's trace unit.
-    let cycles = unsafe { Cycles::new() };
+    let cycles = unsafe { Cycles::new(CLOCK) };
     let Memory { models, arena } = Memory::take().expect("is taken once");
     let driver = Nvmc::new(chip.NVMC);
     // SAFETY: the linker script sets aside a part of that flash, and there is no other driver.

@@ -22,7 +22,9 @@ const IDENTITY: Identity = Identity {
 };
 /// Where the flash is in memory.
 const FLASH: usize = 0x0800_0000;
-/// Of the serial port, in Hz: a quarter of the core's.
+/// Of the core, in Hz.
+const CLOCK: u32 = 180_000_000;
+/// Of the serial port: a quarter of it.
 const PORT_CLOCK: u32 = 45_000_000;
 
 static WORKSPACE: ConstStaticCell<Workspace<FRAME_BYTES, { 4 * MAX_OPERATIONS as usize }>> =
@@ -32,7 +34,7 @@ static WORKSPACE: ConstStaticCell<Workspace<FRAME_BYTES, { 4 * MAX_OPERATIONS as
 fn main() -> ! {
     let chip = embassy_stm32::init(full_speed());
     // SAFETY: nothing else uses the core's trace unit.
-    let cycles = unsafe { Cycles::new() };
+    let cycles = unsafe { Cycles::new(CLOCK) };
     let Memory { models, arena } = Memory::take().expect("is taken once");
     let driver = Flash::new_blocking(chip.FLASH);
     // SAFETY: the linker script sets aside a part of that flash, and there is no other driver.

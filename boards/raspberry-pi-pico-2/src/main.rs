@@ -5,7 +5,7 @@
 
 mod port;
 
-use embassy_rp::clocks::clk_peri_freq;
+use embassy_rp::clocks::{clk_peri_freq, clk_sys_freq};
 use embassy_rp::flash::{Blocking, FLASH_BASE, Flash};
 use embassy_rp::peripherals::FLASH;
 use lowbit_board_common::arch::{Cycles, entry};
@@ -30,7 +30,7 @@ fn main() -> ! {
     // At 150 MHz, from the board's crystal.
     let chip = embassy_rp::init(embassy_rp::config::Config::default());
     // SAFETY: nothing else uses the core's trace unit.
-    let cycles = unsafe { Cycles::new() };
+    let cycles = unsafe { Cycles::new(clk_sys_freq()) };
     let Memory { models, arena } = Memory::take().expect("is taken once");
     // While it writes, it runs from RAM, with interrupts off: the program lies in the same flash.
     let driver = Flash::<FLASH, Blocking, FLASH_BYTES>::new_blocking(chip.FLASH);

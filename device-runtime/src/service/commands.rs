@@ -109,7 +109,7 @@ pub(super) struct Results {
 /// The state of a board between two requests.
 #[derive(Debug)]
 pub(super) struct Commands<'a, F, P> {
-    description: Description<'a>,
+    pub(super) description: Description<'a>,
     pub(super) platform: P,
     pub(super) slots: Slots<F>,
     pub(super) facts: Option<Facts>,
@@ -295,7 +295,8 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
         Ok(Outcome::Done)
     }
 
-    /// One inference with one of the sets of parameters.
+    /// One inference with one of the sets of parameters. Not inlined: it holds all kernels.
+    #[inline(never)]
     pub(super) fn run(
         &mut self,
         kind: PerOperation,

@@ -17,7 +17,11 @@
 //! model. While a board calibrates, the sums of a pass lie in the arena behind what the model uses,
 //! and new parameters are written to the flash layer by layer, to be read in place as those of the
 //! model are.
+//!
+//! Until the first zero byte a board also answers the commands of the MLPerf Tiny benchmark, which
+//! are text and end with `%`.
 
+mod benchmark;
 mod calibrate;
 mod commands;
 mod flash;
@@ -34,6 +38,7 @@ use embedded_io::{Read, Write};
 use crate::protocol::{
     FrameReader, MIN_FRAME_BYTES, Refusal, Request, TickUnit, chunk_bytes, encode,
 };
+use benchmark::Benchmark;
 use commands::Commands;
 
 pub use flash::ModelFlash;
@@ -59,6 +64,8 @@ pub struct Description<'a> {
 pub trait Platform {
     /// Time since the start.
     fn ticks(&mut self) -> u64;
+    /// How many of them make a second. What counts instructions is as fast as its processor.
+    fn ticks_per_second(&self) -> u64;
     /// Called right before a measurement. A board whose clock is coarser than what it counts waits
     /// here until its clock has just advanced, so that equal work gives equal counts.
     fn begin_measurement(&mut self) {}
@@ -157,6 +164,7 @@ where
         board.results,
         chunk_bytes(FRAME),
     );
+    let mut benchmark = Benchmark::new();
     let mut reader = FrameReader::new(receive);
     let mut last: Option<u16> = None;
     let mut reply_length = 0;
@@ -167,6 +175,7 @@ where
             return Ok(());
         }
         for &byte in bytes.iter().take(count) {
+            benchmark.push(byte, &mut commands, &mut link)?;
             let Some(Ok(frame)) = reader.push(byte) else {
                 continue;
             };

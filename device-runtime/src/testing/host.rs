@@ -43,7 +43,7 @@ impl embedded_io::Write for Line<'_> {
     }
 }
 
-/// A clock that advances by 10 whenever it is read, and a sensor.
+/// A clock that advances by 10 microseconds whenever it is read, and a sensor.
 #[derive(Default)]
 struct TestPlatform {
     ticks: u64,
@@ -54,6 +54,10 @@ impl Platform for TestPlatform {
     fn ticks(&mut self) -> u64 {
         self.ticks += 10;
         self.ticks
+    }
+
+    fn ticks_per_second(&self) -> u64 {
+        1_000_000
     }
 
     fn stack_used(&self) -> u32 {

@@ -11,15 +11,16 @@ use crate::firmware::Clock;
 pub struct Cycles {
     last: u32,
     cycles: u64,
+    hertz: u32,
 }
 
 impl Cycles {
-    /// Starts the counter.
+    /// Starts the counter of a core that runs at `hertz`.
     ///
     /// # Safety
     /// Nothing else may use the core's trace unit.
     #[must_use]
-    pub unsafe fn new() -> Self {
+    pub unsafe fn new(hertz: u32) -> Self {
         // SAFETY: the caller gives us the trace unit; the other peripherals are not touched.
         let mut core = unsafe { cortex_m::Peripherals::steal() };
         core.DCB.enable_trace();
@@ -29,6 +30,7 @@ impl Cycles {
         Self {
             last: DWT::cycle_count(),
             cycles: 0,
+            hertz,
         }
     }
 }
@@ -44,5 +46,9 @@ impl Clock for Cycles {
         self.cycles += u64::from(now.wrapping_sub(self.last));
         self.last = now;
         self.cycles
+    }
+
+    fn per_second(&self) -> u64 {
+        self.hertz.into()
     }
 }

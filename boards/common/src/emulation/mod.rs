@@ -27,6 +27,11 @@ impl Clock for Instructions {
     fn count(&mut self) -> u64 {
         Instructions::count(self)
     }
+
+    /// QEMU runs an instruction in a nanosecond of its own time.
+    fn per_second(&self) -> u64 {
+        1_000_000_000
+    }
 }
 
 /// Answers requests for ever. `flash` is the file that keeps the flash, in the emulator's working

@@ -73,6 +73,10 @@ impl Platform for Host {
         self.0.elapsed().as_nanos() as u64
     }
 
+    fn ticks_per_second(&self) -> u64 {
+        1_000_000_000
+    }
+
     fn stack_used(&self) -> u32 {
         0
     }
