@@ -42,6 +42,18 @@ pub struct BoardSpec {
 }
 
 impl BoardSpec {
+    /// Reads the `text` of a `board.toml`, which `path` is the place of.
+    ///
+    /// # Errors
+    /// If it does not say what it must, or says something unknown; the error names the line.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, RegistryError> {
+        toml::from_str(text).map_err(|error| RegistryError::Parse {
+            path: path.to_owned(),
+            line: line_of(text, error.span().map_or(0, |span| span.start)),
+            message: error.message().to_owned(),
+        })
+    }
+
     /// Whether `port` may be that of such a board. Boards with the same debugger share its USB id.
     #[must_use]
     pub fn may_be_on(&self, port: &Port) -> bool {
@@ -179,7 +191,7 @@ impl Registry {
     fn parse(files: impl IntoIterator<Item = (PathBuf, String)>) -> Result<Self, RegistryError> {
         let mut boards = Vec::new();
         for (path, text) in files {
-            boards.push(parse_board(&path, &text)?);
+            boards.push(BoardSpec::parse(&path, &text)?);
         }
         boards.sort_by(|a, b| a.name.cmp(&b.name));
         if let Some([first, _]) = boards
@@ -209,14 +221,6 @@ impl Registry {
             known: self.boards.iter().map(|board| board.name.clone()).collect(),
         })
     }
-}
-
-fn parse_board(path: &Path, text: &str) -> Result<BoardSpec, RegistryError> {
-    toml::from_str(text).map_err(|error| RegistryError::Parse {
-        path: path.to_owned(),
-        line: line_of(text, error.span().map_or(0, |span| span.start)),
-        message: error.message().to_owned(),
-    })
 }
 
 /// Line of a byte, from 1.
@@ -259,7 +263,7 @@ mod tests {
             .position(|line| line.starts_with("cores"))
             .expect("there")
             + 1;
-        let error = parse_board(Path::new("some/board.toml"), &changed).expect_err("unknown");
+        let error = BoardSpec::parse(Path::new("some/board.toml"), &changed).expect_err("unknown");
         let shown = error.to_string();
         assert!(
             shown.starts_with(&format!("`some/board.toml`, line {line}: ")),
