@@ -1,7 +1,6 @@
 //! The Fourier transform of a window: 512 real samples as 256 complex points, the even samples in
 //! their real and the odd ones in their imaginary parts.
 
-use super::WINDOW;
 use super::tables::{HANN, TWIDDLES, WEIGHT_FRACTION};
 
 /// Complex points.
@@ -18,24 +17,18 @@ pub(super) type Spectrum = [[i32; 2]; POINTS];
 pub(super) fn load(window: &[i16], loudest: u16, spectrum: &mut Spectrum) -> u32 {
     let bits = u16::BITS - loudest.saturating_sub(1).leading_zeros();
     let shift = 23 - bits;
+    let weighted = |sample: i16, weight: i32| {
+        rounded(i64::from(i32::from(sample) << shift) * i64::from(weight))
+    };
     *spectrum = [[0; 2]; POINTS];
-    for (point, pair) in window.chunks(2).enumerate() {
-        let weighted = |offset: usize| match pair.get(offset) {
-            Some(&sample) => {
-                rounded(i64::from(i32::from(sample) << shift) * weight(2 * point + offset))
-            }
-            None => 0,
-        };
+    let (pairs, last) = window.as_chunks::<2>();
+    let last = last.first().map(|&sample| [sample, 0]);
+    let pairs = pairs.iter().copied().chain(last);
+    for (point, ([even, odd], weights)) in pairs.zip(&HANN).enumerate() {
         let place = usize::from((point as u8).reverse_bits());
-        spectrum[place] = [weighted(0), weighted(1)];
+        spectrum[place] = [weighted(even, weights[0]), weighted(odd, weights[1])];
     }
     shift
-}
-
-/// The window is symmetric; its table ends in the middle.
-fn weight(index: usize) -> i64 {
-    let index = index.min(WINDOW.saturating_sub(index));
-    HANN.get(index).copied().unwrap_or(0).into()
 }
 
 /// A product with a weight, as an integer again.

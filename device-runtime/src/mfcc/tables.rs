@@ -15,13 +15,13 @@ pub(super) const COSINE_FRACTION: u32 = 14;
 /// Points of the real Fourier transform.
 const TRANSFORM: i128 = 512;
 
-/// The first half of the periodic Hann window, `(1 - cos(2 pi n / 480)) / 2`, middle included.
-pub(super) static HANN: [i32; WINDOW / 2 + 1] = {
-    let mut table = [0; WINDOW / 2 + 1];
+/// The periodic Hann window, `(1 - cos(2 pi n / 480)) / 2`, in pairs.
+pub(super) static HANN: [[i32; 2]; WINDOW / 2] = {
+    let mut table = [[0; 2]; WINDOW / 2];
     let mut n = 0;
-    while n < table.len() {
+    while n < WINDOW {
         let cosine = cosine(2 * n as i128, WINDOW as i128);
-        table[n] = rounded((ONE - cosine) / 2, WEIGHT_FRACTION) as i32;
+        table[n / 2][n % 2] = rounded((ONE - cosine) / 2, WEIGHT_FRACTION) as i32;
         n += 1;
     }
     table
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn tables_are_what_they_say() {
-        for (n, &entry) in HANN.iter().enumerate() {
+        for (n, &entry) in HANN.as_flattened().iter().enumerate() {
             let exact = 0.5 - 0.5 * (2.0 * PI * n as f64 / 480.0).cos();
             assert_rounded(entry, WEIGHT_FRACTION, exact);
         }

@@ -72,7 +72,8 @@ fn read(path: &Path) -> Result<[u8; FEATURES], Error> {
         what,
     };
     let file = std::io::BufReader::new(fs_err::File::open(path)?);
-    let mut reader = WavReader::new(file).map_err(|error| wrong(error.to_string()))?;
+    let damaged = |error| wrong(format!("it is no whole WAV file: {error}"));
+    let mut reader = WavReader::new(file).map_err(damaged)?;
     let spec = reader.spec();
     if spec != EXPECTED {
         return Err(wrong(format!(
@@ -86,7 +87,7 @@ fn read(path: &Path) -> Result<[u8; FEATURES], Error> {
         .samples()
         .take(SAMPLES)
         .collect::<Result<_, _>>()
-        .map_err(|error| wrong(error.to_string()))?;
+        .map_err(damaged)?;
     let mut bytes = [0; FEATURES];
     features(
         &samples,
@@ -185,7 +186,7 @@ mod tests {
         }
         fs_err::write(&path, "no sound").unwrap();
         let message = load(folder.path(), None).unwrap_err().to_string();
-        assert!(message.contains("yes/1.wav"), "{message}");
+        assert!(message.contains("yes/1.wav`: it is no whole"), "{message}");
         fs_err::remove_file(&path).unwrap();
         assert!(matches!(load(folder.path(), None), Err(Error::NoSounds(_))));
     }
