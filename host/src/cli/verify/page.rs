@@ -55,11 +55,12 @@ fn accuracy(task: &Task<'_>, report: &Report, found: &[Found]) -> Section {
             Some(_) => format!("host, as {}", verdict.board),
             None => "host, integers".to_owned(),
         };
-        rows.push((host, Some(verdict.quantized_top1), verdict.quantized_top5));
+        if rows.iter().all(|(name, _, _)| *name != host) {
+            rows.push((host, Some(verdict.quantized_top1), verdict.quantized_top5));
+        }
         let name = verdict.board.clone();
         rows.push((name, Some(verdict.board_top1), verdict.board_top5));
     }
-    rows.dedup_by(|a, b| a.0 == b.0);
     let known = rows.iter().filter_map(|(name, top1, _)| {
         let value = (*top1)?;
         Some(Bar {

@@ -68,8 +68,8 @@ impl Task<'_> {
         if arguments.all && board::check_model(&client, network.model()).is_err() {
             return Ok(None);
         }
-        let (mut journal, mut known) = self.journal(&client, board)?.unzip();
-        let known = known.take().unwrap_or_default();
+        let (mut journal, known) = self.journal(&client, board)?.unzip();
+        let known = known.unwrap_or_default();
         let mut ticks = Vec::new();
         let mut note = |comparison: &Comparison| {
             meter.add(comparison);
