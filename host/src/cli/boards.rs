@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::Context;
 use super::failure::{Failure, Outcome};
 use super::link::{BoardsArguments, FirmwareArguments};
+use super::model::hexadecimal;
 use super::output::{columns, grouped};
 
 const EXAMPLES: &str = "\
@@ -153,7 +154,7 @@ fn answer(greeting: &Greeting) -> Answer {
     Answer {
         board: greeting.board.clone(),
         runtime: greeting.runtime.clone(),
-        model: identity.map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
+        model: identity.map(|bytes| hexadecimal(&bytes)),
     }
 }
 

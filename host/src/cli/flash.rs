@@ -67,11 +67,7 @@ fn flash_model(context: &Context, link: &LinkArguments, model: &Path) -> Result<
         board: greeting.board.clone(),
         core: greeting.core.clone(),
         model_bytes: packed.len(),
-        identity: info
-            .identity
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
+        identity: model::hexadecimal(&info.identity),
         unchanged: before.is_some_and(|before| before.identity == info.identity),
         calibration: info.record,
         seconds: start.elapsed().as_secs_f64(),

@@ -359,9 +359,10 @@ impl Origin {
 /// The identity of a packed file in hexadecimal digits.
 pub(crate) fn identity(packed: &[u8]) -> Result<String, Failure> {
     let model = Model::new_checked(packed)?;
-    Ok(model
-        .identity()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(hexadecimal(model.identity()))
+}
+
+/// Two digits per byte.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

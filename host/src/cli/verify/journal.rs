@@ -8,6 +8,7 @@ use lowbit_host::board::{Comparison, ModelInfo};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::failure::Failure;
+use crate::cli::model::hexadecimal;
 
 /// What the comparisons are of. Those of something else say nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,11 +25,7 @@ pub(super) struct Subject {
 impl Subject {
     pub(super) fn new(model: &ModelInfo, layers: bool) -> Self {
         Self {
-            model: model
-                .identity
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
+            model: hexadecimal(&model.identity),
             calibration: model.record,
             layers,
         }
