@@ -147,8 +147,8 @@ pub enum Error {
     /// A quantizer that has to quantize before it has seen a tensor.
     #[error("the activation range behind node {} has seen no images", .0.0)]
     NothingObserved(NodeId),
-    /// Images of a size that the generator cannot make.
-    #[error("images of {height} x {width}; the generator makes multiples of 4 only")]
+    /// Images that the generator cannot make.
+    #[error("images of {height} x {width} have no pixels")]
     ImageSize {
         /// Rows.
         height: usize,

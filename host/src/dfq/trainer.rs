@@ -86,8 +86,7 @@ impl Trainer {
     /// A run at its start: a random generator, and a student that is the teacher quantized.
     ///
     /// # Errors
-    /// If a setting makes no sense, or the teacher has no BatchNorm or takes images that the
-    /// generator cannot make.
+    /// If a setting makes no sense, or the teacher has no BatchNorm or takes images without pixels.
     pub fn new(teacher: Graph, config: Config) -> Result<Self> {
         let sizes = Sizes {
             latent: config.latent,

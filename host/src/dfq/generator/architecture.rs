@@ -6,11 +6,12 @@
 //! noise ─(x embedding)─ linear ─ BN* ─ x2 ─ conv 128 ─ BN* ─ leaky ─ x2 ─ conv 64 ─ BN* ─ leaky ─ conv ─ tanh ─ BN
 //! ```
 //! BN* is class-conditional in the second. The final BN has no weight, so that images have mean 0
-//! and variance 1 per channel over the batch, like normalised real ones.
+//! and variance 1 per channel over the batch, like normalised real ones. What both make has sides
+//! that are multiples of 4; the image is its middle.
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Generator, Modulation, Stage};
+use super::{Crop, Generator, Modulation, Stage};
 use crate::{
     dfq::{Error, Result, random::Random},
     graph::{
@@ -22,6 +23,8 @@ use crate::{
 const WIDE: usize = 128;
 /// Channels of the second convolution.
 const NARROW: usize = 64;
+/// Rows and columns of the image for each that the linear layer makes.
+const SCALE: usize = 4;
 /// The published code passes 0.8 where the constant added to the variance is expected.
 const LARGE_EPS: f64 = 0.8;
 const EPS: f64 = 1e-5;
@@ -34,7 +37,7 @@ pub struct Sizes {
     pub latent: usize,
     /// Classes.
     pub classes: usize,
-    /// Channels, height and width of the image; height and width are multiples of 4.
+    /// Channels, height and width of the image.
     pub image: [usize; 3],
 }
 
@@ -126,10 +129,17 @@ impl Sizes {
     /// Channels, height and width of what the linear layer makes.
     fn small(&self) -> Result<[usize; 3]> {
         let [_, height, width] = self.image;
-        if height == 0 || width == 0 || height % 4 != 0 || width % 4 != 0 {
+        if height == 0 || width == 0 {
             return Err(Error::ImageSize { height, width });
         }
-        Ok([WIDE, height / 4, width / 4])
+        Ok([WIDE, height.div_ceil(SCALE), width.div_ceil(SCALE)])
+    }
+
+    /// From what the last layer makes to the image.
+    fn crop(&self) -> Result<Crop> {
+        let [_, height, width] = self.image;
+        let [_, rows, columns] = self.small()?;
+        Ok(Crop::new([rows * SCALE, columns * SCALE], [height, width]))
     }
 }
 
@@ -140,7 +150,7 @@ impl Generator {
     /// The generator for images of this size, with PyTorch's default start.
     ///
     /// # Errors
-    /// [`Error::ImageSize`] for images whose sides are no multiples of 4.
+    /// [`Error::ImageSize`] for images without pixels.
     pub fn fitting(sizes: Sizes, random: &mut Random) -> Result<Self> {
         let [_, height, width] = sizes.image;
         if height.saturating_mul(width) <= LARGEST_CIFAR {
@@ -153,7 +163,7 @@ impl Generator {
     /// The generator for images of CIFAR size, with PyTorch's default start.
     ///
     /// # Errors
-    /// [`Error::ImageSize`] for images whose sides are no multiples of 4.
+    /// [`Error::ImageSize`] for images without pixels.
     pub fn cifar(sizes: Sizes, random: &mut Random) -> Result<Self> {
         let embedding = Modulation {
             names: ["label_emb.weight".to_owned(), String::new()],
@@ -181,17 +191,19 @@ impl Generator {
         Ok(Self {
             sizes,
             stages: vec![stage],
+            crop: sizes.crop()?,
         })
     }
 
     /// The generator for images of ImageNet, with PyTorch's default start.
     ///
     /// # Errors
-    /// [`Error::ImageSize`] for images whose sides are no multiples of 4.
+    /// [`Error::ImageSize`] for images without pixels.
     pub fn imagenet(sizes: Sizes, random: &mut Random) -> Result<Self> {
-        let [channels, height, width] = sizes.image;
+        let channels = sizes.image[0];
         let small = sizes.small()?;
-        let middle = [WIDE, height / 2, width / 2];
+        let [_, rows, columns] = small;
+        let middle = [WIDE, rows * 2, columns * 2];
         let conditional = |norm: &str, channels| conditional_affine(norm, sizes.classes, channels);
 
         let mut first = Chain::new();
@@ -223,11 +235,15 @@ impl Generator {
             third.stage(after("conv_blocks1_1", WIDE)?, middle, sizes.classes),
             fourth.stage(
                 after("conv_blocks2_1", NARROW)?,
-                [NARROW, height, width],
+                [NARROW, rows * SCALE, columns * SCALE],
                 sizes.classes,
             ),
         ];
-        Ok(Self { sizes, stages })
+        Ok(Self {
+            sizes,
+            stages,
+            crop: sizes.crop()?,
+        })
     }
 }
 

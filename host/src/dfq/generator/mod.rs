@@ -1,11 +1,13 @@
 //! The generator: noise and classes to images.
 
 mod architecture;
+mod crop;
 mod modulation;
 
 use candle_core::Tensor;
 
 pub use architecture::Sizes;
+use crop::Crop;
 pub use modulation::{Modulation, ModulationGradients};
 
 use super::{Result, parameter_key};
@@ -20,6 +22,7 @@ use crate::{
 pub struct Generator {
     sizes: Sizes,
     stages: Vec<Stage>,
+    crop: Crop,
 }
 
 /// A piece of the generator: what depends on the class comes first, the rest is a graph.
@@ -116,7 +119,7 @@ impl Generator {
         Ok(Generated {
             labels,
             passes,
-            image: value,
+            image: self.crop.forward(&value)?,
         })
     }
 
@@ -127,7 +130,7 @@ impl Generator {
     /// If shapes do not fit.
     pub fn backward(&self, generated: &Generated, grad: &Tensor) -> Result<Vec<Tensor>> {
         let mut gradients = Vec::with_capacity(self.stages.len());
-        let mut grad = Some(grad.clone());
+        let mut grad = Some(self.crop.backward(grad)?);
         for (stage, pass) in self.stages.iter().zip(&generated.passes).rev() {
             let Some(output_grad) = grad else { break };
             let (of_stage, of_input) = stage.backward(pass, &generated.labels, &output_grad)?;
