@@ -21,6 +21,7 @@ pub mod fake_quantized;
 pub mod files;
 pub mod generator;
 pub mod images;
+pub mod input_scale;
 pub mod losses;
 pub mod methods;
 pub mod objective;

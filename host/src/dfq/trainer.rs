@@ -19,6 +19,7 @@ use super::{
     files::RunDirectory,
     generator::{Generator, Sizes},
     images::{GeneratedImages, ImageFilter},
+    input_scale::InputScale,
     methods::Game,
     optimizer::{Adam, Nesterov},
     random::Random,
@@ -93,7 +94,8 @@ impl Trainer {
             classes: teacher.classes,
             image: teacher.input_shape,
         };
-        let generator = Generator::fitting(sizes, &mut Random::new(config.seed, stream::START))?;
+        let generator = Generator::fitting(sizes, &mut Random::new(config.seed, stream::START))?
+            .scaled(InputScale::of(&teacher)?);
         Self::with_generator(teacher, generator, config)
     }
 

@@ -51,6 +51,13 @@ impl Normalization {
         (f64::from(pixel) / 255.0 - self.mean[channel]) / self.std[channel]
     }
 
+    /// Whether inputs have about mean 0 and variance 1: pixels are divided by what those of pictures
+    /// spread by, some quarter of their range, and not only scaled or left as they are.
+    #[must_use]
+    pub fn is_standard(&self) -> bool {
+        self.std.iter().all(|std| (0.125..=0.5).contains(std))
+    }
+
     /// Whether there is a usable pair of figures for each of `channels`.
     #[must_use]
     pub fn fits(&self, channels: usize) -> bool {

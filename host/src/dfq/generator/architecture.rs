@@ -13,7 +13,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::{Crop, Generator, Modulation, Stage};
 use crate::{
-    dfq::{Error, Result, random::Random},
+    dfq::{Error, Result, input_scale::InputScale, random::Random},
     graph::{
         BatchNorm, Conv2d, Graph, Linear, Node, NodeId, Normalization, Op, Padding, Placement,
     },
@@ -192,6 +192,7 @@ impl Generator {
             sizes,
             stages: vec![stage],
             crop: sizes.crop()?,
+            scale: InputScale::default(),
         })
     }
 
@@ -243,6 +244,7 @@ impl Generator {
             sizes,
             stages,
             crop: sizes.crop()?,
+            scale: InputScale::default(),
         })
     }
 }

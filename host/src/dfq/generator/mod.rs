@@ -10,19 +10,20 @@ pub use architecture::Sizes;
 use crop::Crop;
 pub use modulation::{Modulation, ModulationGradients};
 
-use super::{Result, parameter_key};
+use super::{Result, input_scale::InputScale, parameter_key};
 use crate::{
     graph::{Graph, Placement},
     nn::executor::{self, BatchStatistics, ExtraGradients, Forward, ForwardOptions, Hooks, Wanted},
 };
 
-/// A network from noise and classes to normalised images. It always normalises with the statistics
-/// of the batch.
+/// A network from noise and classes to inputs of another network. It always normalises with the
+/// statistics of the batch.
 #[derive(Debug, Clone)]
 pub struct Generator {
     sizes: Sizes,
     stages: Vec<Stage>,
     crop: Crop,
+    scale: InputScale,
 }
 
 /// A piece of the generator: what depends on the class comes first, the rest is a graph.
@@ -47,7 +48,7 @@ struct StagePass {
 }
 
 impl Generated {
-    /// `[batch, channels, height, width]`, normalised.
+    /// `[batch, channels, height, width]`, as the other network reads it.
     #[must_use]
     pub fn image(&self) -> &Tensor {
         &self.image
@@ -59,6 +60,12 @@ impl Generator {
     #[must_use]
     pub fn sizes(&self) -> Sizes {
         self.sizes
+    }
+
+    /// The same generator with images of mean and standard deviation `scale` instead of 0 and 1.
+    #[must_use]
+    pub fn scaled(self, scale: InputScale) -> Self {
+        Self { scale, ..self }
     }
 
     /// Where it is computed.
@@ -119,7 +126,7 @@ impl Generator {
         Ok(Generated {
             labels,
             passes,
-            image: self.crop.forward(&value)?,
+            image: self.scale.apply(&self.crop.forward(&value)?)?,
         })
     }
 
@@ -130,7 +137,7 @@ impl Generator {
     /// If shapes do not fit.
     pub fn backward(&self, generated: &Generated, grad: &Tensor) -> Result<Vec<Tensor>> {
         let mut gradients = Vec::with_capacity(self.stages.len());
-        let mut grad = Some(self.crop.backward(grad)?);
+        let mut grad = Some(self.crop.backward(&self.scale.backward(grad)?)?);
         for (stage, pass) in self.stages.iter().zip(&generated.passes).rev() {
             let Some(output_grad) = grad else { break };
             let (of_stage, of_input) = stage.backward(pass, &generated.labels, &output_grad)?;

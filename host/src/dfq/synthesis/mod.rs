@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Error, Result,
     images::Images,
+    input_scale::InputScale,
     losses::{Logits, Loss},
     methods::NetworkGradient,
     optimizer::Adam,
@@ -37,7 +38,7 @@ pub struct Synthesis {
     pub batch: usize,
     /// Steps per batch.
     pub steps: usize,
-    /// Step size at the start, in units of normalised images.
+    /// Step size at the start, in units of the images' standard deviation.
     pub learning_rate: f64,
     /// Weight of the logit of the assigned class, which is pushed up.
     pub class_logit: f64,
@@ -132,6 +133,7 @@ impl Synthesis {
     ) -> Result<Vec<Images>> {
         let graph = teacher.graph();
         let [channels, height, width] = graph.input_shape;
+        let scale = InputScale::of(graph)?;
         let all: Vec<usize> = (0..self.images)
             .map(|index| index % graph.classes)
             .collect();
@@ -146,9 +148,9 @@ impl Synthesis {
         };
         let optimise = |labels: &[usize]| {
             let noise = random.normal((labels.len(), channels, height, width))?;
-            let images = self.optimise(teacher, noise, labels, stop, &mut report)?;
+            let images = self.optimise(teacher, scale, noise, labels, stop, &mut report)?;
             Ok(Images {
-                images,
+                images: scale.apply(&images)?,
                 labels: labels.to_vec(),
             })
         };
@@ -158,6 +160,7 @@ impl Synthesis {
     fn optimise(
         &self,
         teacher: &Teacher,
+        scale: InputScale,
         mut images: Tensor,
         labels: &[usize],
         stop: &AtomicBool,
@@ -168,7 +171,7 @@ impl Synthesis {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Stopped);
             }
-            let (loss, gradient) = self.loss(teacher, &images, labels)?;
+            let (loss, gradient) = self.loss(teacher, scale, &images, labels)?;
             if !loss.is_finite() {
                 let term = "the loss of the optimised images";
                 return Err(Error::NotFinite {
@@ -184,9 +187,15 @@ impl Synthesis {
         Ok(images)
     }
 
-    /// The loss of `images` and its gradient.
-    fn loss(&self, teacher: &Teacher, images: &Tensor, labels: &[usize]) -> Result<(f64, Tensor)> {
-        let pass = teacher.forward(images)?;
+    /// The loss of `images`, whose mean and variance are not yet those of inputs, and its gradient.
+    fn loss(
+        &self,
+        teacher: &Teacher,
+        scale: InputScale,
+        images: &Tensor,
+        labels: &[usize],
+    ) -> Result<(f64, Tensor)> {
+        let pass = teacher.forward(&scale.apply(images)?)?;
         let Loss { value, gradient } = Logits::of(&pass)?.class_logit(labels);
         let mut loss = -self.class_logit * value;
         let logits = gradient.iter().map(|g| -self.class_logit * g).collect();
@@ -197,7 +206,8 @@ impl Synthesis {
             of_statistics = gradient;
         }
         let logits = NetworkGradient::of_logits(logits);
-        let mut gradient = teacher.image_gradient(&pass, &logits, of_statistics)?;
+        let gradient = teacher.image_gradient(&pass, &logits, of_statistics)?;
+        let mut gradient = scale.backward(&gradient)?;
         for (weight, prior) in [
             (
                 self.total_variation,

@@ -80,7 +80,14 @@ fn every_term_has_its_gradient() {
         weights(0.0, 0.0, 0.0, 50.0),
         weights(1.0, 1.0, 10.0, 10.0),
     ] {
-        let loss = |images: &Tensor| synthesis.loss(&teacher, images, &[3, 8]).unwrap();
+        let scale = InputScale {
+            mean: -0.2,
+            std: 1.5,
+        };
+        let loss = |images: &Tensor| {
+            let loss = synthesis.loss(&teacher, scale, images, &[3, 8]);
+            loss.unwrap()
+        };
         let (_, gradient) = loss(&images);
         let length = norm_distance(&flat(&gradient), &vec![0.0; 2 * 3 * 32 * 32]);
         let step = 0.05;
