@@ -2,8 +2,12 @@
 
 use std::path::Path;
 
+use lowbit_host::dfq::{Config, Trainer};
+use lowbit_host::graph::Graph;
+use lowbit_host::integer::IntegerNetwork;
+use lowbit_host::{import, lower, pack};
 use lowbit_runtime::mfcc::{FEATURES, Quantization, Scratch, features};
-use lowbit_tests::{data, run};
+use lowbit_tests::{data, noise, random_checkpoint, run};
 
 const NORMALIZED: [&str; 4] = ["--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225"];
 
@@ -247,4 +251,52 @@ fn sounds_are_what_a_board_makes_of_them() {
             assert!(!heard.is_null() && heard == read, "{heard} and {read}");
         }
     }
+}
+
+#[test]
+fn a_network_for_imagenet_goes_from_checkpoint_to_integers() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let weights = folder.path().join("resnet18.safetensors");
+    random_checkpoint("resnet18", &weights);
+    let graph = import::open(&weights, None, None, None).expect("is known");
+    assert_eq!(graph.graph.name, "resnet18");
+    let config = Config {
+        bits: "w4a4".parse().expect("widths"),
+        epochs: 1,
+        warmup_epochs: 0,
+        iterations: 2,
+        batch: 2,
+        ..Config::default()
+    };
+    let mut trainer = Trainer::new(graph.graph, config).expect("has BatchNorm");
+    let before = trainer.teacher().clone();
+    for _ in 0..2 {
+        trainer.step().expect("losses are numbers");
+    }
+    let network = trainer.quantized_graph().expect("has ranges");
+    assert!(has_learned(&before, &network.graph));
+    let program = lower::lower(&network, &lower::Options::default()).expect("has integer form");
+    let file = pack::pack(&program, &[]).expect("packs");
+    // Of 11.2 million parameters at half a byte each.
+    assert!(
+        (5_500_000..6_000_000).contains(&file.len()),
+        "{} bytes",
+        file.len()
+    );
+    let integer = IntegerNetwork::new(&file).expect("is a model");
+    let images = noise([224, 224, 3], 1);
+    let evaluation = integer.evaluate(&images, None).expect("runs");
+    assert_eq!(evaluation.ranks.len(), 1);
+}
+
+/// Whether any parameter is another one than before.
+fn has_learned(before: &Graph, after: &Graph) -> bool {
+    let values = |graph: &Graph| {
+        let parameters = graph.parameters().into_iter();
+        let values = parameters.map(|(_, tensor)| tensor.flatten_all()?.to_vec1::<f32>());
+        values
+            .collect::<candle_core::Result<Vec<_>>>()
+            .expect("numbers")
+    };
+    values(before) != values(after)
 }
