@@ -1,6 +1,7 @@
 //! What runs on every core computes what the host computes, on the core itself.
 
 use std::f64::consts::PI;
+use std::process::Command;
 
 use lowbit_runtime::mfcc::{FEATURES, Quantization, SAMPLES, Scratch, features};
 use lowbit_tests::{CORES, qemu};
@@ -52,6 +53,22 @@ fn every_core_computes_what_the_reference_and_the_host_do() {
             assert!(most.max() <= Some(MOST_ON_M4), "{instructions:?}");
         }
     }
+}
+
+#[test]
+fn no_layer_or_network_takes_more_instructions_than_the_document_says() {
+    if !qemu("no_layer_or_network_takes_more_instructions_than_the_document_says") {
+        return;
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_bench_table"))
+        .arg("--check")
+        .output()
+        .expect("it starts");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// From 200 Hz upwards, louder and softer again.
