@@ -159,7 +159,7 @@ fn the_page_is_enough_to_use_a_board() {
     let state = tempfile::tempdir().expect("a temporary folder");
     let mut client = Client::start(&program, state.path());
 
-    let reply = client.ask(&[0, 2]);
+    let reply = client.ask(&[0, 3]);
     let mut hello = &reply[..];
     let [kind, _protocol] = [(); 2].map(|()| take_number(&mut hello));
     let [_runtime, board, _core] = [(); 3].map(|()| take_bytes(&mut hello));

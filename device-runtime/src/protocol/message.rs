@@ -168,6 +168,8 @@ pub enum TickUnit {
 pub struct ModelInfo {
     /// SHA-256 of the model, as its file states it.
     pub identity: [u8; 32],
+    /// Version that was given when it was packed; 0 without.
+    pub version: u32,
     /// Bytes of the packed model.
     pub length: u32,
     /// Higher than that of every other model on the board.

@@ -62,4 +62,4 @@ pub use message::{
 };
 
 /// Version of the messages. The two sides must have the same.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;

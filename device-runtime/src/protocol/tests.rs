@@ -94,6 +94,7 @@ fn replies<'a>(data: &'a [u8], text: &'a str, number: u32) -> [Reply<'a>; 10] {
     let small = number as u16;
     let model = ModelInfo {
         identity: [number as u8; 32],
+        version: number,
         length: number,
         generation: number,
         arena_bytes: number,

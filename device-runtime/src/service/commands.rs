@@ -29,7 +29,6 @@ enum Unusable {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Facts {
     pub(super) info: ModelInfo,
-    version: u32,
     /// Where pixels go, first byte in the arena.
     pub(super) pixels: u32,
     /// Where its calibration records lie, if it can be calibrated.
@@ -53,6 +52,7 @@ impl Facts {
         }
         let info = ModelInfo {
             identity: *model.identity(),
+            version: model.version(),
             length: bytes.len() as u32,
             generation: 0,
             arena_bytes: needed,
@@ -64,7 +64,6 @@ impl Facts {
         let pixels = header.pixels;
         Ok(Self {
             info,
-            version: model.version(),
             pixels,
             records: None,
             record: None,
@@ -150,7 +149,7 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
         Self {
             description,
             platform,
-            running: facts.map(|facts| facts.version),
+            running: facts.map(|facts| facts.info.version),
             slots,
             facts,
             session: None,
@@ -272,7 +271,7 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
         facts.info.generation = written.activate()?.generation;
         facts.find_record(&self.slots);
         self.facts = Some(facts);
-        self.running = Some(facts.version);
+        self.running = Some(facts.info.version);
         self.session = None;
         self.forget_inference();
         Ok(Outcome::Committed(facts.info))

@@ -62,6 +62,8 @@ struct Answer {
     runtime: String,
     /// Identity of its model.
     model: Option<String>,
+    /// Version of its model, 0 without one.
+    model_version: Option<u32>,
 }
 
 #[derive(Debug, Serialize)]
@@ -155,6 +157,7 @@ fn answer(greeting: &Greeting) -> Answer {
         board: greeting.board.clone(),
         runtime: greeting.runtime.clone(),
         model: identity.map(|bytes| hexadecimal(&bytes)),
+        model_version: greeting.model.map(|model| model.version),
     }
 }
 
@@ -215,6 +218,7 @@ fn ports_text(ports: &[PluggedIn]) -> String {
         };
         let answer = port.answer.as_ref();
         let runtime = answer.map_or("-", |answer| &answer.runtime);
+        let version = answer.and_then(|answer| answer.model_version);
         let model = answer.and_then(|answer| answer.model.as_deref()?.get(..12));
         vec![
             port.port.clone(),
@@ -222,11 +226,14 @@ fn ports_text(ports: &[PluggedIn]) -> String {
             port.product.clone().unwrap_or("-".to_owned()),
             runtime.to_owned(),
             model.unwrap_or("-").to_owned(),
+            version.map_or("-".to_owned(), |version| version.to_string()),
             state,
         ]
     });
     columns(
-        &["port", "USB", "product", "firmware", "model", "state"],
+        &[
+            "port", "USB", "product", "firmware", "model", "version", "state",
+        ],
         &rows.collect::<Vec<_>>(),
     )
 }

@@ -42,6 +42,8 @@ struct Report {
     core: String,
     model_bytes: usize,
     identity: String,
+    /// Version of the model, 0 without one.
+    version: u32,
     /// Whether the board had this model already.
     unchanged: bool,
     /// Generation of the calibration that stays in use.
@@ -68,6 +70,7 @@ fn flash_model(context: &Context, link: &LinkArguments, model: &Path) -> Result<
         core: greeting.core.clone(),
         model_bytes: packed.len(),
         identity: model::hexadecimal(&info.identity),
+        version: info.version,
         unchanged: before.is_some_and(|before| before.identity == info.identity),
         calibration: info.record,
         seconds: start.elapsed().as_secs_f64(),
@@ -102,6 +105,7 @@ fn text(report: &Report) -> String {
         ("board", format!("{} ({})", report.board, report.core)),
         ("model", done),
         ("identity", report.identity.clone()),
+        ("version", report.version.to_string()),
     ];
     if let Some(generation) = report.calibration {
         rows.push(("calibration", format!("{generation} stays in use")));

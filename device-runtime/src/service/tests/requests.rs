@@ -55,6 +55,7 @@ fn hello_tells_what_the_board_is() {
             assert_eq!(hello.slot_bytes as usize, MemoryFlash::BYTES / 2 - 64);
             let expected = ModelInfo {
                 identity: [0; 32],
+                version: 0,
                 length: model.len() as u32,
                 generation: 0,
                 arena_bytes: testing::ARENA_BYTES as u32,
