@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use lowbit_host::accuracy::top_class;
 use lowbit_host::board::{Options, verify};
-use lowbit_host::calibration::{Calibration, Settings, calibrate, trial};
+use lowbit_host::calibration::{Calibration, Settings, calibrate, fit_ranges, trial};
 use lowbit_host::data::{Dataset, Source, write_archive};
 use lowbit_host::integer::{Calibrated, IntegerNetwork};
 use lowbit_host::shifts::Shift;
@@ -21,7 +22,12 @@ fn with_statistics() -> lower::Options {
 
 /// The network at 6 bits, with statistics of all layers or of the fast plan's.
 fn packed(weights: &Path, passes: Passes) -> Vec<u8> {
-    let program = lower::lower(&quantized_resnet20(weights, 6), &with_statistics());
+    packed_with(weights, passes, 6)
+}
+
+/// The same at another width.
+fn packed_with(weights: &Path, passes: Passes, bits: u8) -> Vec<u8> {
+    let program = lower::lower(&quantized_resnet20(weights, bits), &with_statistics());
     let mut program = program.expect("lowers");
     match passes {
         Passes::Exact => program.choose_fast_layers(),
@@ -146,7 +152,7 @@ fn a_board_runs_an_adapted_model_and_goes_back() {
     let Some(emulator) = Emulator::new(test, "mps2-an386") else {
         return;
     };
-    let packed = packed(&weights, Passes::Fast);
+    let packed = packed_with(&weights, Passes::Fast, 4);
     let network = IntegerNetwork::new(&packed).expect("is a model");
     let shift: Shift = "contrast:5".parse().expect("is a shift");
     let shifted = shift.apply(&data, 1);
@@ -157,20 +163,48 @@ fn a_board_runs_an_adapted_model_and_goes_back() {
     let seen = shifted.part(0, 64);
     let (_, found) = calibrated(&network, &seen, settings);
     let adapted = pack::apply(network.model(), &found.payload).expect("packs");
+    let fitted = fit_ranges(&network, &found.payload, &seen.images(), -1000);
+    let fitted = fitted.expect("packs").expect("other ranges are better");
     let unseen = shifted.part(64, 3);
     let mut client = emulator.connect();
-    for model in [&packed, &adapted, &packed] {
+    for model in [&packed, &adapted, &fitted.packed, &packed] {
         client.flash(model, &mut |_| {}).expect("is taken");
         let options = Options { layers: true };
         let verdict = verify(&mut client, model, &unseen, options, &mut |_| {});
         let verdict = verdict.expect("runs");
         assert!(verdict.is_equal(), "{verdict:?}");
     }
-    let logits = [&packed, &adapted].map(|model| {
+    let logits = [&packed, &adapted, &fitted.packed].map(|model| {
         let network = IntegerNetwork::new(model).expect("is a model");
         network.logits(unseen.image(0)).expect("runs")
     });
     assert_ne!(logits[0], logits[1]);
+    assert_ne!(logits[1], logits[2]);
+}
+
+/// Where a layer writes in another step, all that read it know: the answers hardly change.
+#[test]
+fn other_ranges_leave_the_answers_as_they_were() {
+    let Some((weights, data)) = cifar10("other_ranges_leave_the_answers_as_they_were", 200) else {
+        return;
+    };
+    let packed = packed_with(&weights, Passes::Fast, 4);
+    let network = IntegerNetwork::new(&packed).expect("is a model");
+    let (seen, unseen) = (data.part(0, 32), data.part(32, 168));
+    let seen = seen.images();
+    let kept = fit_ranges(&network, &[], &seen, 1000).expect("runs");
+    assert_eq!(kept, None, "nothing is clipped that much");
+    let fitted = fit_ranges(&network, &[], &seen, -1000).expect("packs");
+    let fitted = fitted.expect("other ranges are better");
+    assert!(fitted.layers.len() >= 5, "{:?}", fitted.layers);
+    let changed = IntegerNetwork::new(&fitted.packed).expect("is a model");
+    let classes = [&network, &changed].map(|network| {
+        let logits = network.evaluate(&unseen, None).expect("runs").logits;
+        logits.chunks_exact(10).map(top_class).collect::<Vec<_>>()
+    });
+    let pairs = classes[0].iter().zip(&classes[1]);
+    let alike = pairs.filter(|(before, after)| before == after).count();
+    assert!(alike >= 134, "{alike} of 168");
 }
 
 #[test]

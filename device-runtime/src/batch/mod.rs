@@ -18,6 +18,7 @@ mod epilogue;
 mod lanes;
 mod operators;
 mod plan;
+mod ranges;
 mod slots;
 mod tensor;
 #[cfg(feature = "wgpu")]

@@ -152,15 +152,16 @@ impl Tensor {
         }
     }
 
-    /// All elements of one image, row major, channels last.
+    /// All elements, row major, channels last.
+    pub(super) fn elements(&self) -> impl Iterator<Item = Lanes> + '_ {
+        let pixels = (0..self.height).flat_map(|y| (0..self.width).map(move |x| (y, x)));
+        pixels
+            .flat_map(move |(y, x)| (0..self.channels).map(move |channel| self.get(y, x, channel)))
+    }
+
+    /// Those of one image.
     #[cfg(any(test, feature = "_test"))]
     pub(super) fn image(&self, image: usize) -> Vec<i32> {
-        let mut elements = Vec::new();
-        for y in 0..self.height {
-            for x in 0..self.width {
-                elements.extend((0..self.channels).map(|c| self.get(y, x, c)[image]));
-            }
-        }
-        elements
+        self.elements().map(|lanes| lanes[image]).collect()
     }
 }

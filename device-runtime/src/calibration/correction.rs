@@ -8,8 +8,8 @@ use super::{Moments, Reference, rounded_quotient, rounded_shift, square_root};
 const MOMENT_FRACTION: u32 = 16;
 /// Fraction bits of the ratio of deviations.
 const RATIO_FRACTION: u32 = 24;
-const LARGEST_MULTIPLIER: i128 = 1 << 30;
-const LARGEST_BIAS: i128 = 1 << 61;
+pub(super) const LARGEST_MULTIPLIER: i128 = 1 << 30;
+pub(super) const LARGEST_BIAS: i128 = 1 << 61;
 /// Of 2^20 summands of 21 bits.
 const LARGEST_SUM: i64 = 1 << 41;
 const LARGEST_SQUARES: u64 = 1 << 62;

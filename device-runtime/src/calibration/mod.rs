@@ -20,6 +20,7 @@ mod corrections;
 mod moments;
 mod pass;
 mod plan;
+mod ranges;
 mod record;
 
 pub use acceptance::{Evidence, Guards, Metric, Rejection, Trial, judge};
@@ -29,6 +30,7 @@ pub use corrections::Corrections;
 pub use moments::{Collector, Moments, Reference};
 pub use pass::finish_pass;
 pub use plan::{Passes, Plan, PlanLayer};
+pub use ranges::{Histogram, Rescale};
 pub use record::{
     COMMIT_OFFSET, HEADER_BYTES, Header, Layer, PARAMETER_BYTES, PAYLOAD_OFFSET, Payload,
     REVOKE_OFFSET, Record, RecordError, WRITE_UNIT,

@@ -2,9 +2,10 @@
 
 use lowbit_runtime::calibration::{Answer, Evidence, Guards, Metric, Rejection, judge};
 
-use super::{Calibration, Error, Settings, Trial, calibrate};
+use super::{Calibration, Error, Fitted, Settings, Trial, calibrate, fit_ranges, trial};
 use crate::data::Dataset;
 use crate::integer::{Calibrated, IntegerNetwork};
+use crate::pack;
 
 /// What is known about a calibration, and the verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,10 +35,13 @@ pub struct Judging<'a> {
 
 /// A calibration on this computer.
 pub struct Attempt<'n, 'a> {
+    network: &'n IntegerNetwork<'a>,
     /// The network with the new parameters.
-    pub calibrated: Calibrated<'n, 'a>,
+    calibrated: Calibrated<'n, 'a>,
     /// Those.
     pub calibration: Calibration,
+    /// The network with other ranges, too, if any changed.
+    pub fitted: Option<Fitted>,
     /// Whether they help.
     pub verdict: Verdict,
 }
@@ -57,10 +61,54 @@ impl<'n, 'a> Attempt<'n, 'a> {
         let calibration = calibrate(network, &mut calibrated, judging.seen, settings)?;
         let verdict = accept(network, &factory, &calibrated, &calibration, judging)?;
         Ok(Self {
+            network,
             calibrated,
             calibration,
+            fitted: None,
             verdict,
         })
+    }
+
+    /// Re-estimates ranges as well, by the images that were calibrated on, and judges both; `margin`
+    /// as of [`fit_ranges`].
+    ///
+    /// # Errors
+    /// As [`fit_ranges`].
+    pub fn fit_ranges(mut self, judging: &Judging<'_>, margin: i32) -> Result<Self, Error> {
+        let network = self.network;
+        let fitted = fit_ranges(network, &self.calibration.payload, judging.seen, margin)?;
+        if let Some(fitted) = &fitted {
+            let packed = IntegerNetwork::new(&fitted.packed)?;
+            let (factory, changed) = (Calibrated::new(network), Calibrated::new(&packed));
+            self.verdict = accept(network, &factory, &changed, &self.calibration, judging)?;
+        }
+        self.fitted = fitted;
+        Ok(self)
+    }
+
+    /// What the network with the new parameters makes of all of `data`.
+    ///
+    /// # Errors
+    /// If the images do not fit the network.
+    pub fn trial(&self, data: &Dataset) -> Result<Trial, Error> {
+        match &self.fitted {
+            None => trial(&self.calibrated, data),
+            Some(fitted) => {
+                let network = IntegerNetwork::new(&fitted.packed)?;
+                trial(&Calibrated::new(&network), data)
+            }
+        }
+    }
+
+    /// The packed file with the new parameters as its own.
+    ///
+    /// # Errors
+    /// As [`pack::apply`].
+    pub fn packed(&self) -> Result<Vec<u8>, pack::Error> {
+        match &self.fitted {
+            None => pack::apply(self.network.model(), &self.calibration.payload),
+            Some(fitted) => Ok(fitted.packed.clone()),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod acceptance;
 mod priors;
+mod ranges;
 mod record;
 mod routine;
 mod sweep;
@@ -10,6 +11,7 @@ mod trial;
 
 pub use acceptance::{Attempt, Judging, Verdict, accept};
 pub use priors::{Chosen, Priors, Refused};
+pub use ranges::{Fitted, FittedLayer, fit_ranges};
 pub use record::{read_record, record};
 pub use routine::{Calibration, Error, Settings, calibrate};
 pub use sweep::{Automatic, Cell, Row, Sweep, Unlabelled, plan_name, trial};

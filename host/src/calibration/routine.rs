@@ -3,6 +3,7 @@
 use lowbit_runtime::calibration::{Moments, Passes, Plan, PlanLayer, Weights, finish_pass};
 
 use crate::integer::{self, Calibrated, IntegerNetwork};
+use crate::pack;
 
 /// How to calibrate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,9 @@ pub enum Error {
     /// The images do not fit the network.
     #[error(transparent)]
     Network(#[from] integer::Error),
+    /// The new parameters make no packed file.
+    #[error(transparent)]
+    Pack(#[from] pack::Error),
 }
 
 impl IntegerNetwork<'_> {

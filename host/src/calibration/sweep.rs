@@ -23,6 +23,8 @@ pub struct Sweep {
     pub priors: Vec<u32>,
     /// Seed of random shifts.
     pub seed: u64,
+    /// Margin of ranges to re-estimate, too, see [`fit_ranges`](super::fit_ranges).
+    pub ranges: Option<i32>,
 }
 
 /// What the acceptance test compares without labels.
@@ -147,6 +149,7 @@ impl Sweep {
                         seen: seen.part(0, images),
                         unseen: seen.part(images, self.trial),
                         test: &test,
+                        ranges: self.ranges,
                     };
                     bench.measure(&self.priors, &mut row)?;
                     progress();
@@ -168,6 +171,7 @@ struct Bench<'a> {
     unseen: Dataset,
     /// To measure on.
     test: &'a Dataset,
+    ranges: Option<i32>,
 }
 
 impl Bench<'_> {
@@ -206,16 +210,21 @@ impl Bench<'_> {
             labels: false,
             guards: Guards::default(),
         };
+        let mut attempt = Attempt::new(self.network, settings, &judging)?;
+        if let Some(margin) = self.ranges {
+            attempt = attempt.fit_ranges(&judging, margin)?;
+        }
+        let top1 = attempt.trial(self.test)?.top1();
         let Attempt {
-            calibrated,
             calibration,
             verdict,
-        } = Attempt::new(self.network, settings, &judging)?;
+            ..
+        } = attempt;
         let cell = Cell {
             plan: plan_name(self.passes),
             images: self.seen.len(),
             prior,
-            top1: trial(&calibrated, self.test)?.top1(),
+            top1,
             trial: (&verdict.after).into(),
             refused: verdict.result.err().map(|rejection| rejection.to_string()),
             clamped: 100.0 * f64::from(calibration.clamped)

@@ -3,7 +3,9 @@
 mod applied;
 mod error;
 mod file;
+mod parts;
 mod release;
+mod rescale;
 
 use lowbit_runtime::format::{Golden, MAX_OPERATIONS, Model};
 
@@ -13,6 +15,7 @@ use crate::lower::{Blobs, Program};
 pub use applied::apply;
 pub use error::Error;
 pub use file::write;
+pub use parts::Parts;
 pub use release::release;
 
 /// Packs `program` into a file that carries `golden_inputs`, each height x width x channels bytes,

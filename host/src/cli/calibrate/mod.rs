@@ -110,7 +110,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
     let network = network.ok_or_else(|| Failure::new("a packed file is needed"))?;
     let source = source.ok_or_else(|| Failure::new("--data names no images"))?;
     if arguments.sweep.sweep {
-        return sweep::run(context, &arguments.sweep, settings.trial, &network, source);
+        return sweep::run(context, &arguments.sweep, settings, &network, source);
     }
     on_host::run(context, on_host, settings, &network, source)
 }
@@ -123,7 +123,7 @@ fn explain(error: Error) -> Failure {
             Some("calibrate with `--plan fast`, or pack the run with `--calibration exact`")
         }
         Error::TooManyImages { .. } => Some("calibrate on fewer images"),
-        Error::Network(_) => None,
+        Error::Network(_) | Error::Pack(_) => None,
     };
     match hint {
         Some(hint) => Failure::from(error).hint(hint),

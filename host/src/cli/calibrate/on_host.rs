@@ -12,7 +12,7 @@ use lowbit_runtime::calibration::{Guards, Metric};
 use super::super::Context;
 use super::super::failure::{Failure, Outcome};
 use super::explain;
-use super::settings::{Report, SettingsArguments};
+use super::settings::{RangeReport, Report, SettingsArguments};
 
 #[derive(Debug, Args)]
 pub(crate) struct OnHostArguments {
@@ -47,7 +47,13 @@ pub(super) fn run(
         },
     };
     let passes = settings.passes();
-    let attempt = |prior| Attempt::new(network, Settings { passes, prior }, &judging);
+    let attempt = |prior| {
+        let attempt = Attempt::new(network, Settings { passes, prior }, &judging)?;
+        match settings.ranges {
+            Some(margin) => attempt.fit_ranges(&judging, margin),
+            None => Ok(attempt),
+        }
+    };
     let chosen = settings
         .priors()
         .choose(attempt, |attempt| attempt.verdict.result)
@@ -55,9 +61,11 @@ pub(super) fn run(
     let Attempt {
         calibration,
         verdict,
+        fitted,
         ..
     } = &chosen.attempt;
-    let record = verdict.result.ok().map(|metric: Metric| {
+    let accepted = verdict.result.ok().filter(|_| settings.ranges.is_none());
+    let record = accepted.map(|metric: Metric| {
         let settings = Settings {
             passes,
             prior: chosen.prior,
@@ -69,7 +77,7 @@ pub(super) fn run(
         pack::write(path, record)?;
     }
     if let (Some(path), Ok(_)) = (&arguments.apply, verdict.result) {
-        pack::write(path, &pack::apply(network.model(), &calibration.payload)?)?;
+        pack::write(path, &chosen.attempt.packed()?)?;
     }
     let report = Report {
         accepted: verdict.result.is_ok(),
@@ -79,6 +87,11 @@ pub(super) fn run(
         channels: calibration.channels,
         clamped_channels: calibration.clamped,
         histogram: verdict.histogram.clone(),
+        ranges: fitted
+            .iter()
+            .flat_map(|fitted| &fitted.layers)
+            .map(RangeReport::from)
+            .collect(),
         record_bytes: record.map(|record| record.len()),
         ..Report::of(&chosen)
     };

@@ -1,7 +1,7 @@
 //! What calibrations on a board and on this computer have in common: flags and report.
 
 use clap::Args;
-use lowbit_host::calibration::{Chosen, Priors, Refused, Trial};
+use lowbit_host::calibration::{Chosen, FittedLayer, Priors, Refused, Trial};
 use lowbit_host::data::{Dataset, Source};
 use lowbit_host::shifts::Shift;
 use lowbit_runtime::calibration::Passes;
@@ -35,6 +35,19 @@ pub(crate) struct SettingsArguments {
     /// Take images of few classes
     #[arg(long)]
     pub(super) force: bool,
+    /// Give the outputs of layers other ranges, too, where over MARGIN thousandths more of their values
+    /// than of the golden images' are clipped, -1000 for all layers: for --apply, as a record has no
+    /// room for ranges [default of MARGIN: 5]
+    #[arg(
+        long,
+        value_name = "MARGIN",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "5",
+        value_parser = clap::value_parser!(i32).range(-1000..=1000),
+        conflicts_with_all = ["board", "out"]
+    )]
+    pub(super) ranges: Option<i32>,
     /// Shift the images first, e.g. contrast:5, to try out what calibration does
     #[arg(long, value_name = "SHIFT")]
     shift: Option<Shift>,
@@ -97,6 +110,8 @@ pub(super) struct Report {
     pub(super) correct_after: Option<u32>,
     /// Images per class among those that gave the statistics.
     pub(super) histogram: Vec<u32>,
+    /// Layers whose outputs have another range.
+    pub(super) ranges: Vec<RangeReport>,
     pub(super) record_bytes: Option<usize>,
     /// Generation of the record that the board uses from now on, if there is a board and one was
     /// written.
@@ -104,6 +119,26 @@ pub(super) struct Report {
     /// What only a board has.
     #[serde(flatten)]
     pub(super) board: Option<BoardReport>,
+}
+
+/// A layer whose output has another range.
+#[derive(Debug, Serialize)]
+pub(super) struct RangeReport {
+    layer: String,
+    /// The new range divided by the old one.
+    wider: f64,
+    /// Values beyond the old one, in thousandths.
+    clipped_permille: u32,
+}
+
+impl From<&FittedLayer> for RangeReport {
+    fn from(layer: &FittedLayer) -> Self {
+        Self {
+            layer: layer.name.clone(),
+            wider: (-f64::from(layer.eighths) / 8.0).exp2(),
+            clipped_permille: layer.clipped_permille,
+        }
+    }
 }
 
 /// A prior with which the network became worse.
@@ -209,6 +244,17 @@ impl Report {
             let correct = format!("{before} before, {after} after, of {}", self.trial_images);
             rows.push(("correct", correct));
         }
+        rows.extend(self.ranges.iter().map(|found| {
+            let RangeReport {
+                layer,
+                wider,
+                clipped_permille,
+            } = found;
+            let text = format!(
+                "{wider:.2} times as wide after {layer}, {clipped_permille} permille clipped"
+            );
+            ("range", text)
+        }));
         if let Some(bytes) = self.record_bytes {
             rows.push(("record", format!("{bytes} bytes")));
         }

@@ -14,6 +14,7 @@ use super::super::Context;
 use super::super::failure::{Failure, Outcome};
 use super::super::model;
 use super::super::output::columns;
+use super::settings::SettingsArguments;
 use super::{PlanName, explain};
 
 #[derive(Debug, Args)]
@@ -74,10 +75,11 @@ struct Report {
 pub(super) fn run(
     context: &Context,
     arguments: &SweepArguments,
-    trial: usize,
+    settings: &SettingsArguments,
     network: &IntegerNetwork<'_>,
     source: &Source,
 ) -> Result<Outcome, Failure> {
+    let trial = settings.trial;
     let sweep = Sweep {
         shifts: shifts(&arguments.shifts)?,
         passes: arguments.plans.iter().map(|plan| (*plan).into()).collect(),
@@ -85,6 +87,7 @@ pub(super) fn run(
         trial,
         priors: arguments.priors.clone(),
         seed: arguments.seed,
+        ranges: settings.ranges,
     };
     let end = arguments.test_from.saturating_add(arguments.test_images);
     let data = model::load_images(source, Some(end))?;
