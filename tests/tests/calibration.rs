@@ -4,7 +4,7 @@ use std::path::Path;
 
 use lowbit_host::accuracy::top_class;
 use lowbit_host::board::{Options, verify};
-use lowbit_host::calibration::{Calibration, Settings, calibrate, fit_ranges, trial};
+use lowbit_host::calibration::{Calibration, Settings, calibrate, fit_ranges, recalibrated, trial};
 use lowbit_host::data::{Dataset, Source, write_archive};
 use lowbit_host::integer::{Calibrated, IntegerNetwork};
 use lowbit_host::shifts::Shift;
@@ -205,6 +205,57 @@ fn other_ranges_leave_the_answers_as_they_were() {
     let pairs = classes[0].iter().zip(&classes[1]);
     let alike = pairs.filter(|(before, after)| before == after).count();
     assert!(alike >= 134, "{alike} of 168");
+}
+
+/// The parameters that a record would have become the factory's, and the statistics with them.
+#[test]
+fn a_program_is_recalibrated_by_the_boards_routine() {
+    let Some((weights, data)) = cifar10("a_program_is_recalibrated_by_the_boards_routine", 60)
+    else {
+        return;
+    };
+    let program = lower::lower(&quantized_resnet20(&weights, 6), &with_statistics());
+    let program = program.expect("lowers");
+    let shift: Shift = "contrast:5".parse().expect("is a shift");
+    let shifted = shift.apply(&data, 1);
+    let seen = shifted.part(0, 48);
+    let changed = recalibrated(&program, &seen.images()).expect("runs");
+    let [before, after] =
+        [&program, &changed].map(|program| pack::pack(program, &[]).expect("packs"));
+    let [before, after] =
+        [&before, &after].map(|packed| IntegerNetwork::new(packed).expect("is a model"));
+    let settings = Settings {
+        passes: Passes::Exact,
+        prior: 4 * 48,
+    };
+    let (calibrated_once, _) = calibrated(&before, &seen, settings);
+    let pixels = shifted.images();
+    let expected = calibrated_once.logits(&pixels).expect("runs");
+    let found = Calibrated::new(&after).logits(&pixels).expect("runs");
+    // Multipliers that would have left no room for another calibration are rounded to one bit less.
+    let close = |(a, b): (&i32, &i32)| a.abs_diff(*b) < 1 << 12;
+    let alike = expected
+        .iter()
+        .zip(&found)
+        .filter(|pair| close(*pair))
+        .count();
+    assert!(
+        alike * 100 >= expected.len() * 98,
+        "{alike} of {}",
+        expected.len()
+    );
+    let plain = Calibrated::new(&before).logits(&pixels).expect("runs");
+    assert_ne!(plain, found);
+
+    // The board's own calibration goes on from there: the same images move it less.
+    let distance = |from: &[i32], to: &[i32]| -> u64 {
+        let pairs = from.iter().zip(to);
+        pairs.map(|(a, b)| u64::from(a.abs_diff(*b))).sum()
+    };
+    let (calibrated_twice, _) = calibrated(&after, &seen, settings);
+    let again = calibrated_twice.logits(&pixels).expect("runs");
+    let (first, second) = (distance(&plain, &found), distance(&found, &again));
+    assert!(second < first, "{second} {first}");
 }
 
 #[test]

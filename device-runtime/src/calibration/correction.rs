@@ -72,6 +72,27 @@ pub fn correct(
     }
 }
 
+impl Reference {
+    /// The statistics that belong to the requantizer that [`correct`] gives, if it is to be corrected
+    /// again.
+    #[must_use]
+    pub fn adapted(&self, observed: &Moments, weights: &Weights) -> Self {
+        if weights.positions == 0 || weights.images == 0 {
+            return *self;
+        }
+        let target = Target::new(self, observed, weights);
+        let (mean, variance) = (
+            i128::from(Self::LARGEST_MEAN),
+            i128::from(Self::LARGEST_VARIANCE),
+        );
+        Self {
+            shift: self.shift,
+            mean: target.mean.max(-mean).min(mean) as i64,
+            variance: target.variance.max(1).min(variance) as u64,
+        }
+    }
+}
+
 /// The moments that a channel is corrected for, times 2^16.
 struct Target {
     mean: i128,
@@ -171,6 +192,23 @@ mod tests {
         };
         let found = correct(&AFFINE, &trained, &Moments::default(), &weights(0, 0, 16));
         assert_eq!((found.affine, found.clamped), (AFFINE, false));
+    }
+
+    /// Once moments have been followed, the same ones change nothing.
+    #[test]
+    fn adapted_statistics_belong_to_the_new_requantizer() {
+        let trained = Reference {
+            shift: 0,
+            mean: 10 << 16,
+            variance: 25 << 16,
+        };
+        let moments = observe(&[9, 21, 9, 21], 0);
+        let once = correct(&AFFINE, &trained, &moments, &weights(4, 1, 0));
+        let adapted = trained.adapted(&moments, &weights(4, 1, 0));
+        assert_eq!((adapted.mean, adapted.variance), (15 << 16, 36 << 16));
+        let twice = correct(&once.affine, &adapted, &moments, &weights(4, 1, 0));
+        assert_eq!(twice.affine, once.affine);
+        assert_ne!(once.affine, AFFINE);
     }
 
     /// An infinitely strong prior gives the parameters of the factory, bit for bit.

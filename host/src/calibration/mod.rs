@@ -2,6 +2,8 @@
 //! images.
 
 mod acceptance;
+mod agreement;
+mod factory;
 mod priors;
 mod ranges;
 mod record;
@@ -10,6 +12,8 @@ mod sweep;
 mod trial;
 
 pub use acceptance::{Attempt, Judging, Verdict, accept};
+pub use agreement::Agreement;
+pub use factory::{Recalibration, recalibrated};
 pub use priors::{Chosen, Priors, Refused};
 pub use ranges::{Fitted, FittedLayer, fit_ranges};
 pub use record::{read_record, record};

@@ -128,7 +128,7 @@ impl Calibration {
 }
 
 /// Accumulators per channel of `layer` over `images`.
-fn positions(
+pub(super) fn positions(
     network: &IntegerNetwork<'_>,
     layer: &PlanLayer<'_>,
     images: usize,

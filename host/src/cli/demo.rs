@@ -160,6 +160,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
     let packing = pack::Packing {
         options: &lower::Options::default(),
         keep: pack::Keep::None,
+        recalibrate: None,
         version: 0,
         key: None,
     };

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use lowbit_host::calibration::{Recalibration, recalibrated};
+use lowbit_host::data::Dataset;
 use lowbit_host::dfq::files::Archive;
-use lowbit_host::graph::QuantizedGraph;
+use lowbit_host::graph::{Graph, QuantizedGraph};
 use lowbit_host::keys::SecretKey;
-use lowbit_host::{lower, pack};
+use lowbit_host::{lower, nn, pack};
 use lowbit_runtime::format::Model;
 use serde::Serialize;
 
@@ -20,6 +22,7 @@ Examples:
   lowbit pack runs/w4a4 --out model.lowbit
   lowbit pack runs/w4a4 --out model.lowbit --golden 4 --json
   lowbit pack runs/w4a4 --out model.lowbit --calibration exact
+  lowbit pack runs/w3a3 --out model.lowbit --recalibrate
   lowbit pack runs/w4a4 --out model.lowbit --sign release.key --model-version 7";
 
 /// Generated images in a packed file, unless the user wants another number.
@@ -43,6 +46,10 @@ pub(crate) struct Arguments {
     /// layers make a larger file
     #[arg(long, value_name = "PLAN", default_value_t = Keep::Fast, value_enum)]
     calibration: Keep,
+    /// Calibrate the network on the run's generated images first, if that makes it answer more like the
+    /// float network
+    #[arg(long)]
+    recalibrate: bool,
     /// Secret key to sign the file with, for boards that take no other, see `lowbit keys`
     #[arg(long, value_name = "KEY")]
     sign: Option<PathBuf>,
@@ -55,6 +62,8 @@ pub(crate) struct Arguments {
 pub(crate) struct Packing<'a> {
     pub(crate) options: &'a lower::Options,
     pub(crate) keep: Keep,
+    /// Calibrates it on these first, if that helps.
+    pub(crate) recalibrate: Option<&'a Generated>,
     /// Version of the model.
     pub(crate) version: u32,
     /// Signs it.
@@ -85,6 +94,56 @@ pub(crate) struct Report {
     golden_images: u16,
     /// Bytes of the file that only calibration needs.
     calibration_bytes: u32,
+    /// What calibration on generated images brings, if it was asked for.
+    recalibration: Option<RecalibrationReport>,
+}
+
+/// What calibration on generated images brings.
+#[derive(Debug, Clone, Serialize)]
+struct RecalibrationReport {
+    /// Whether the packed file has the new parameters.
+    accepted: bool,
+    images: usize,
+    prior: u32,
+    /// Images that are taken for the same class as by the float network.
+    agreeing_before: usize,
+    agreeing_after: usize,
+    /// From the float network's answers, in nats.
+    divergence_before: f64,
+    divergence_after: f64,
+}
+
+impl From<&Recalibration> for RecalibrationReport {
+    fn from(found: &Recalibration) -> Self {
+        Self {
+            accepted: found.helps(),
+            images: found.images,
+            prior: found.prior,
+            agreeing_before: found.before.agreeing,
+            agreeing_after: found.after.agreeing,
+            divergence_before: found.before.divergence,
+            divergence_after: found.after.divergence,
+        }
+    }
+}
+
+impl std::fmt::Display for RecalibrationReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let verdict = match self.accepted {
+            true => "taken",
+            false => "not taken, as it does not help",
+        };
+        write!(
+            f,
+            "{verdict}: {} instead of {} of {} images as by the float network, divergence {:.3} \
+             instead of {:.3}",
+            self.agreeing_after,
+            self.agreeing_before,
+            self.images,
+            self.divergence_after,
+            self.divergence_before
+        )
+    }
 }
 
 impl std::fmt::Display for Report {
@@ -94,7 +153,7 @@ impl std::fmt::Display for Report {
             "{} bytes, {ratio:.1} times smaller than float32",
             grouped(self.model_bytes as u64)
         );
-        f.write_str(&table(&[
+        let mut rows = vec![
             ("model", self.model.clone()),
             ("size", size),
             (
@@ -107,7 +166,10 @@ impl std::fmt::Display for Report {
             ),
             ("identity", self.identity.clone()),
             ("version", version_text(self.model_version, self.signed)),
-        ]))
+        ];
+        let recalibration = self.recalibration.as_ref();
+        rows.extend(recalibration.map(|found| ("recalibration", found.to_string())));
+        f.write_str(&table(&rows))
     }
 }
 
@@ -118,7 +180,11 @@ fn version_text(version: u32, signed: bool) -> String {
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, Failure> {
     let key = arguments.sign.as_deref().map(SecretKey::read).transpose()?;
     let student = model::load_student(&arguments.run)?;
-    let golden = golden_inputs(&arguments.run, usize::from(arguments.golden))?;
+    let golden = generated_images(&arguments.run, usize::from(arguments.golden))?;
+    let generated = arguments
+        .recalibrate
+        .then(|| Generated::load(&arguments.run));
+    let generated = generated.transpose()?;
     let options = lower::Options {
         input_bits: arguments.input_bits,
         calibration: arguments.calibration != Keep::None,
@@ -127,6 +193,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Result<Outcome, F
     let packing = Packing {
         options: &options,
         keep: arguments.calibration,
+        recalibrate: generated.as_ref(),
         version: arguments.model_version,
         key: key.as_ref(),
     };
@@ -144,6 +211,10 @@ pub(crate) fn pack_network(
     out: &Path,
 ) -> Result<Report, Failure> {
     let mut program = lower::lower(student, packing.options)?;
+    let recalibration = match packing.recalibrate {
+        Some(generated) => Some(generated.recalibrate(student, packing.options, &mut program)?),
+        None => None,
+    };
     match packing.keep {
         Keep::None => program.calibration.clear(),
         Keep::Fast => program.keep_fast_layers(),
@@ -171,11 +242,58 @@ pub(crate) fn pack_network(
         signed: packing.key.is_some(),
         golden_images: golden.len() as u16,
         calibration_bytes: calibration.plan.length + calibration.statistics.length,
+        recalibration,
     })
 }
 
+/// Generated images and what the float network makes of them.
+pub(crate) struct Generated {
+    images: Vec<Vec<u8>>,
+    /// One row of each image.
+    logits: Vec<f32>,
+}
+
+impl Generated {
+    /// All that a run kept.
+    fn load(run: &Path) -> Result<Self, Failure> {
+        let images = generated_images(run, usize::MAX)?;
+        let teacher = Graph::load(&model::teacher_path(run))?;
+        let [channels, height, width] = teacher.input_shape;
+        let data = Dataset {
+            name: "generated".to_owned(),
+            shape: [height, width, channels],
+            classes: teacher.classes,
+            pixels: images.concat(),
+            labels: vec![0; images.len()],
+        };
+        let logits = nn::logits(&teacher, &data)?;
+        Ok(Self { images, logits })
+    }
+
+    /// Gives `program`, which is `student` lowered by `options`, the parameters that the images lead
+    /// to, if these help.
+    fn recalibrate(
+        &self,
+        student: &QuantizedGraph,
+        options: &lower::Options,
+        program: &mut lower::Program,
+    ) -> Result<RecalibrationReport, Failure> {
+        let with_statistics = lower::Options {
+            calibration: true,
+            ..*options
+        };
+        let calibratable = lower::lower(student, &with_statistics)?;
+        let images: Vec<&[u8]> = self.images.iter().map(Vec::as_slice).collect();
+        let found = Recalibration::new(&calibratable, &images, &self.logits)?;
+        if found.helps() {
+            *program = recalibrated(&calibratable, &images)?;
+        }
+        Ok((&found).into())
+    }
+}
+
 /// The first generated images of a run.
-fn golden_inputs(run: &Path, count: usize) -> Result<Vec<Vec<u8>>, Failure> {
+fn generated_images(run: &Path, count: usize) -> Result<Vec<Vec<u8>>, Failure> {
     if count == 0 {
         return Ok(Vec::new());
     }

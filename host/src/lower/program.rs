@@ -104,6 +104,20 @@ impl Blobs {
         }
     }
 
+    /// Element `index` of a blob of elements of `N` bytes.
+    pub(crate) fn get<const N: usize>(&self, blob: Blob, index: usize) -> [u8; N] {
+        let mut element = [0; N];
+        let place = blob.offset as usize + index * N;
+        element.copy_from_slice(&self.bytes[place..][..N]);
+        element
+    }
+
+    /// Writes an element of a blob of elements of as many bytes.
+    pub(crate) fn put(&mut self, blob: Blob, index: usize, element: &[u8]) {
+        let place = blob.offset as usize + index * element.len();
+        self.bytes[place..][..element.len()].copy_from_slice(element);
+    }
+
     /// All bytes so far.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

@@ -62,6 +62,39 @@ pub fn evaluate(
     hooks: &mut dyn Hooks,
     mut progress: impl FnMut(usize),
 ) -> Result<Vec<u16>> {
+    let mut ranks = Vec::with_capacity(dataset.len());
+    each_batch(graph, dataset, hooks, |batch, logits| {
+        let of_images = logits.chunks_exact(logits.len() / batch.len());
+        let labels = batch.iter().map(|&image| dataset.labels[image]);
+        ranks.extend(
+            of_images
+                .zip(labels)
+                .map(|(logits, label)| rank(logits, label)),
+        );
+        progress(ranks.len());
+    })?;
+    Ok(ranks)
+}
+
+/// What a network puts out for each image, one row of logits after the other.
+///
+/// # Errors
+/// When the images do not fit the network.
+pub fn logits(graph: &Graph, dataset: &Dataset) -> Result<Vec<f32>> {
+    let mut all = Vec::new();
+    each_batch(graph, dataset, &mut (), |_, logits| {
+        all.extend_from_slice(logits)
+    })?;
+    Ok(all)
+}
+
+/// Has `take` see the images of one batch after the other, and their logits.
+fn each_batch(
+    graph: &Graph,
+    dataset: &Dataset,
+    hooks: &mut dyn Hooks,
+    mut take: impl FnMut(&[usize], &[f32]),
+) -> Result<()> {
     let [channels, height, width] = graph.input_shape;
     if dataset.shape != [height, width, channels] {
         return Err(Error::Images {
@@ -76,20 +109,11 @@ pub fn evaluate(
         record_batch_norm_inputs: false,
     };
     let all = (0..dataset.len()).collect::<Vec<_>>();
-    let mut ranks = Vec::with_capacity(dataset.len());
     for batch in all.chunks(BATCH) {
         let input = images(dataset, batch, &graph.normalization)?;
         let input = input.to_device(&graph.placement.device)?;
         let pass = forward(graph, &input, options, hooks)?;
-        let logits = pass.output_values()?;
-        let of_images = logits.chunks_exact(logits.len() / batch.len());
-        let labels = batch.iter().map(|&image| dataset.labels[image]);
-        ranks.extend(
-            of_images
-                .zip(labels)
-                .map(|(logits, label)| rank(logits, label)),
-        );
-        progress(ranks.len());
+        take(batch, pass.output_values()?);
     }
-    Ok(ranks)
+    Ok(())
 }

@@ -20,5 +20,5 @@ mod values;
 
 pub(crate) use error::without_backtrace;
 pub use error::{Error, Result};
-pub use evaluate::{evaluate, images};
+pub use evaluate::{evaluate, images, logits};
 pub use supervised::cross_entropy;
