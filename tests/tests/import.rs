@@ -1,12 +1,16 @@
 //! Networks of the user, by the commands that a user types.
 
 use std::path::Path;
+#[cfg(target_os = "linux")]
+use std::{process::Stdio, thread, time::Duration};
 
 use lowbit_host::dfq::{Config, Trainer};
 use lowbit_host::graph::Graph;
 use lowbit_host::integer::IntegerNetwork;
 use lowbit_host::{import, lower, pack};
 use lowbit_runtime::mfcc::{FEATURES, Quantization, Scratch, features};
+#[cfg(target_os = "linux")]
+use lowbit_tests::lowbit;
 use lowbit_tests::{data, noise, random_checkpoint, run};
 
 const NORMALIZED: [&str; 4] = ["--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225"];
@@ -287,6 +291,52 @@ fn a_network_for_imagenet_goes_from_checkpoint_to_integers() {
     let images = noise([224, 224, 3], 1);
     let evaluation = integer.evaluate(&images, None).expect("runs");
     assert_eq!(evaluation.ranks.len(), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_checkpoint_is_held_in_memory_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let weights = folder.path().join("resnet50.safetensors");
+    random_checkpoint("resnet50", &weights);
+    let size = fs_err::metadata(&weights).expect("is written").len();
+    let peak = peak_of_import(&weights);
+    assert!(peak > size, "{peak} bytes, less than the tensors");
+    assert!(peak < 2 * size, "{peak} bytes for a file of {size}");
+}
+
+/// Most memory in bytes that `lowbit` has at once when it does nothing but import a network that
+/// reads 224 x 224 pixels.
+#[cfg(target_os = "linux")]
+fn peak_of_import(weights: &Path) -> u64 {
+    // Images of another size are refused as soon as the network is known.
+    let mut child = lowbit()
+        .args(["eval", "--float", "--data", "shapes", "--limit", "1"])
+        .arg(weights)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("lowbit starts");
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait().expect("lowbit runs").is_none() {
+        peak = peak.max(peak_memory(&status).unwrap_or(0));
+        thread::sleep(Duration::from_millis(1));
+    }
+    let output = child.wait_with_output().expect("lowbit ends");
+    let refusal = String::from_utf8_lossy(&output.stderr);
+    let expected = "the network takes [224, 224, 3]";
+    assert!(refusal.contains(expected), "{refusal}");
+    peak
+}
+
+/// Most resident memory so far in bytes; none for a process that has just ended.
+#[cfg(target_os = "linux")]
+fn peak_memory(status: &str) -> Option<u64> {
+    let status = fs_err::read_to_string(status).ok()?;
+    let mut lines = status.lines();
+    let line = lines.find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(1024 * kibibytes)
 }
 
 /// Whether any parameter is another one than before.

@@ -2,15 +2,19 @@
 //! file behind.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io;
+use std::fmt::Debug;
+use std::io::{self, Cursor, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::durable;
 use candle_core::{DType, Device, Tensor};
-use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, SafeTensorError, TensorView};
 
 /// Bytes of the length in front of the header.
 const LENGTH_BYTES: usize = 8;
+/// Bytes of a header, at most.
+const LARGEST_HEADER: u64 = 100_000_000;
 
 /// What is wrong with a file of tensors.
 #[derive(Debug, thiserror::Error)]
@@ -95,23 +99,32 @@ pub enum Error {
     Tensor(#[from] candle_core::Error),
 }
 
-/// A `.safetensors` file in memory, its header checked against its length.
+/// A `.safetensors` file, its header checked against its length. Tensors are read one by one when
+/// they are asked for, so that their bytes are never in memory twice.
 #[derive(Debug)]
 pub struct TensorFile {
     path: PathBuf,
-    bytes: Vec<u8>,
-    data_start: usize,
+    source: Mutex<Box<dyn Source>>,
+    length: u64,
+    data_start: u64,
     header: Metadata,
 }
 
+/// Where the bytes come from.
+trait Source: Read + Seek + Debug + Send {}
+
+impl<T: Read + Seek + Debug + Send> Source for T {}
+
 impl TensorFile {
-    /// Reads the file at `path`.
+    /// Opens the file at `path` and reads its header.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be read, [`Error::Truncated`] and [`Error::TooLong`] if its
     /// length is not the one that its header asks for, [`Error::Format`] if it has no such header.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        Self::decode(path, fs_err::read(path)?)
+        let file = fs_err::File::open(path)?;
+        let length = file.metadata()?.len();
+        Self::open(path, Box::new(file), length)
     }
 
     /// [`read`](Self::read) for the content of a file that is called `path`.
@@ -119,13 +132,28 @@ impl TensorFile {
     /// # Errors
     /// As [`read`](Self::read), except for [`Error::Io`].
     pub fn decode(path: &Path, bytes: Vec<u8>) -> Result<Self, Error> {
-        let (header_bytes, header) =
-            SafeTensors::read_metadata(&bytes).map_err(|error| explain(path, &bytes, error))?;
+        let length = bytes.len() as u64;
+        Self::open(path, Box::new(Cursor::new(bytes)), length)
+    }
+
+    fn open(path: &Path, mut source: Box<dyn Source>, length: u64) -> Result<Self, Error> {
+        let bytes = read_header(path, source.as_mut(), length)?;
+        let data_start = (LENGTH_BYTES + bytes.len()) as u64;
+        let header = serde_json::from_slice::<Metadata>(&bytes);
+        let expected = match &header {
+            Ok(header) => Some(data_start.saturating_add(header.data_len() as u64)),
+            Err(_) => last_offset(&bytes).and_then(|last| data_start.checked_add(last)),
+        };
+        check_length(path, expected, length)?;
         Ok(Self {
             path: path.to_owned(),
-            data_start: LENGTH_BYTES + header_bytes,
-            bytes,
-            header,
+            source: Mutex::new(source),
+            length,
+            data_start,
+            header: header.map_err(|error| Error::Format {
+                path: path.to_owned(),
+                reason: format!("its header: {error}"),
+            })?,
         })
     }
 
@@ -182,8 +210,7 @@ impl TensorFile {
                 found: format!("{:?}", info.dtype),
             });
         }
-        let (start, end) = info.data_offsets;
-        let values = floats(&self.bytes[self.data_start..][start..end]);
+        let values = self.floats(info.data_offsets)?;
         if let Some(index) = values.iter().position(|value| !value.is_finite()) {
             return Err(Error::NotFinite {
                 path: path(),
@@ -193,6 +220,22 @@ impl TensorFile {
             });
         }
         Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+    }
+
+    /// The numbers between two places in the data, which the header has been checked for.
+    fn floats(&self, (start, end): (usize, usize)) -> Result<Vec<f32>, Error> {
+        let mut values = vec![0.0_f32; (end - start) / size_of::<f32>()];
+        let bytes = bytemuck::cast_slice_mut(&mut values);
+        let place = self.data_start + start as u64;
+        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = source
+            .seek(SeekFrom::Start(place))
+            .and_then(|_| source.read_exact(bytes));
+        read.map_err(|error| shortened(&self.path, source.as_mut(), self.length, error))?;
+        for value in &mut values {
+            *value = f32::from_bits(u32::from_le(value.to_bits()));
+        }
+        Ok(values)
     }
 }
 
@@ -229,54 +272,75 @@ pub fn write(
     Ok(durable::write(path, &bytes)?)
 }
 
-fn floats(bytes: &[u8]) -> Vec<f32> {
-    let (numbers, _) = bytes.as_chunks::<4>();
-    numbers
-        .iter()
-        .map(|&bytes| f32::from_le_bytes(bytes))
-        .collect()
-}
-
-/// Turns the parser's error into one with the lengths, where the length is the cause.
-fn explain(path: &Path, bytes: &[u8], error: SafeTensorError) -> Error {
-    let path = path.to_owned();
-    let found = bytes.len() as u64;
-    match expected_length(bytes) {
-        Some(expected) if expected > found => Error::Truncated {
-            path,
-            expected,
-            found,
-        },
-        Some(expected) if expected < found => Error::TooLong {
-            path,
-            expected,
-            found,
-        },
-        _ => Error::Format {
-            path,
-            reason: error.to_string(),
-        },
-    }
-}
-
-/// Length that the header asks for, or the header's own if that is not there as a whole.
-fn expected_length(bytes: &[u8]) -> Option<u64> {
-    const LARGEST_HEADER: u64 = 100_000_000;
-    let header_bytes = u64::from_le_bytes(*bytes.first_chunk::<LENGTH_BYTES>()?);
-    if header_bytes > LARGEST_HEADER {
-        return None;
-    }
-    let data_start = LENGTH_BYTES as u64 + header_bytes;
-    let Some(header) = bytes.get(LENGTH_BYTES..data_start as usize) else {
-        return bytes[LENGTH_BYTES..]
-            .starts_with(b"{")
-            .then_some(data_start);
+/// The header of a file of `length` bytes, without the length in front of it.
+fn read_header(path: &Path, source: &mut dyn Source, length: u64) -> Result<Vec<u8>, Error> {
+    let format = |error: SafeTensorError| Error::Format {
+        path: path.to_owned(),
+        reason: error.to_string(),
     };
+    if length < LENGTH_BYTES as u64 {
+        return Err(format(SafeTensorError::HeaderTooSmall));
+    }
+    let mut header_bytes = [0; LENGTH_BYTES];
+    let read = source.read_exact(&mut header_bytes);
+    read.map_err(|error| shortened(path, source, length, error))?;
+    let header_bytes = u64::from_le_bytes(header_bytes);
+    if header_bytes > LARGEST_HEADER {
+        return Err(format(SafeTensorError::HeaderTooLarge));
+    }
+    let expected = LENGTH_BYTES as u64 + header_bytes;
+    if expected > length {
+        let mut first = [0];
+        let is_header = source.read(&mut first)? == 1 && first == *b"{";
+        check_length(path, is_header.then_some(expected), length)?;
+        return Err(format(SafeTensorError::InvalidHeaderLength));
+    }
+    let mut header = vec![0; header_bytes as usize];
+    let read = source.read_exact(&mut header);
+    read.map_err(|error| shortened(path, source, length, error))?;
+    Ok(header)
+}
+
+/// An error of reading: that the file is truncated, if it is no longer as long as it was.
+fn shortened(path: &Path, source: &mut dyn Source, length: u64, error: io::Error) -> Error {
+    if error.kind() != ErrorKind::UnexpectedEof {
+        return error.into();
+    }
+    match source.seek(SeekFrom::End(0)) {
+        Ok(found) => Error::Truncated {
+            path: path.to_owned(),
+            expected: length,
+            found,
+        },
+        Err(error) => error.into(),
+    }
+}
+
+/// Whether the length is the expected one, as far as that is known.
+fn check_length(path: &Path, expected: Option<u64>, found: u64) -> Result<(), Error> {
+    let path = path.to_owned();
+    match expected {
+        Some(expected) if expected > found => Err(Error::Truncated {
+            path,
+            expected,
+            found,
+        }),
+        Some(expected) if expected < found => Err(Error::TooLong {
+            path,
+            expected,
+            found,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Where the data of a header end that has mistakes.
+fn last_offset(header: &[u8]) -> Option<u64> {
     let header: HashMap<String, serde_json::Value> = serde_json::from_slice(header).ok()?;
     let ends = header
         .values()
         .filter_map(|entry| entry.get("data_offsets")?.get(1)?.as_u64());
-    data_start.checked_add(ends.max().unwrap_or(0))
+    Some(ends.max().unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -328,6 +392,19 @@ mod tests {
             TensorFile::read(&path),
             Err(Error::TooLong { .. })
         ));
+    }
+
+    #[test]
+    fn a_file_that_is_cut_after_its_header_was_read_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = sample(folder.path());
+        let file = TensorFile::read(&path).unwrap();
+        let whole = fs_err::read(&path).unwrap();
+        fs_err::write(&path, &whole[..whole.len() - 1]).unwrap();
+        let error = file.tensor("a.weight", &[2, 2]).unwrap_err().to_string();
+        let [expected, found] = [whole.len(), whole.len() - 1];
+        let lengths = format!("truncated: {expected} bytes expected, {found} found");
+        assert!(error.contains(&lengths), "{error}");
     }
 
     #[test]

@@ -64,8 +64,12 @@ impl Checkpoint {
     /// [`Error::Extension`] for other kinds of files, [`Error::File`] and [`Error::PyTorch`] for
     /// damaged ones.
     pub fn read(path: &Path) -> Result<Self> {
-        kind(path)?;
-        Self::decode(path, fs_err::read(path).map_err(tensor_file::Error::from)?)
+        match kind(path)? {
+            Kind::Safetensors => Ok(Self::new(File::Safetensors(TensorFile::read(path)?))),
+            Kind::PyTorch => {
+                Self::decode(path, fs_err::read(path).map_err(tensor_file::Error::from)?)
+            }
+        }
     }
 
     /// [`read`](Self::read) for the content of a file; `path` names it and tells its kind.
@@ -73,20 +77,23 @@ impl Checkpoint {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn decode(path: &Path, bytes: Vec<u8>) -> Result<Self> {
-        let file = match kind(path)? {
+        Ok(Self::new(match kind(path)? {
             Kind::Safetensors => File::Safetensors(TensorFile::decode(path, bytes)?),
             Kind::PyTorch => File::PyTorch(TorchFile::decode(path, bytes)?),
-        };
+        }))
+    }
+
+    fn new(file: File) -> Self {
         let names = file.names();
         let prefixed = names.iter().all(|name| name.starts_with(PREFIX));
         let strip = |name: String| match name.strip_prefix(PREFIX) {
             Some(rest) if prefixed => (rest.to_owned(), name),
             _ => (name.clone(), name),
         };
-        Ok(Self {
+        Self {
             names: names.into_iter().map(strip).collect(),
             file,
-        })
+        }
     }
 
     /// Where it is.
