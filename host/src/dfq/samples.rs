@@ -19,8 +19,7 @@ impl Trainer {
             let noise = random.normal((self.config.batch, self.config.latent))?;
             let labels = random.labels(self.config.batch, self.teacher.graph().classes);
             let generated = self.generator.forward(&noise, &labels)?;
-            let images = generated.image().to_device(&Device::Cpu)?;
-            let images = pixels(&images, self.teacher.graph())?;
+            let images = pixels(generated.image(), self.teacher.graph())?;
             samples.extend(labels.into_iter().zip(images));
         }
         samples.truncate(count);
@@ -51,8 +50,9 @@ impl Trainer {
     }
 }
 
-/// Undoes the normalisation of `images`: height x width x channels, a byte each.
+/// Undoes the normalisation of `images`, wherever they are: height x width x channels, a byte each.
 pub(super) fn pixels(images: &Tensor, network: &Graph) -> Result<Vec<Vec<u8>>> {
+    let images = images.to_device(&Device::Cpu)?;
     let (_, channels, height, width) = images.dims4()?;
     let mean = normalization_tensor(&network.normalization.mean, channels)?;
     let std = normalization_tensor(&network.normalization.std, channels)?;
