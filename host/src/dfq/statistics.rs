@@ -1,9 +1,10 @@
 //! The loss on the statistics of the teacher's BatchNorm inputs.
 //!
 //! ```text
-//! BNS = (1/L) sum_l [ mean_c (mean - running_mean)^2 + mean_c (var - running_var)^2 ]
+//! BNS = (1/L) sum_l [ mean_c (mean - running_mean)^2 / u_l + mean_c (var - running_var)^2 / u_l^2 ]
 //! ```
-//! over the `L` BatchNorm nodes of the teacher, with the biased variance of the batch.
+//! over the `L` BatchNorm nodes of the teacher, with the biased variance of the batch. The units
+//! `u_l` are 1 for networks that read normalised images, as in the paper.
 
 use candle_core::{Device, Tensor};
 
@@ -23,6 +24,8 @@ pub struct LayerStatistics<'a> {
     pub running_var: &'a [f32],
     /// Values per channel that the batch's statistics were taken over.
     pub values_per_channel: usize,
+    /// Variance that counts as 1.
+    pub unit: f64,
 }
 
 /// The loss, and the gradient of `weight` times the loss with respect to every layer's input.
@@ -46,8 +49,8 @@ pub fn batch_norm_loss(
 }
 
 fn layer_loss(layer: &LayerStatistics<'_>) -> f64 {
-    mean_square_difference(layer.mean, layer.running_mean)
-        + mean_square_difference(layer.var, layer.running_var)
+    mean_square_difference(layer.mean, layer.running_mean) / layer.unit
+        + mean_square_difference(layer.var, layer.running_var) / layer.unit.powi(2)
 }
 
 fn mean_square_difference(a: &[f32], b: &[f32]) -> f64 {
@@ -60,8 +63,8 @@ fn layer_gradient(layer: &LayerStatistics<'_>, weight: f64) -> Result<ChannelGra
     let factor = weight / (channels * layer.values_per_channel) as f64;
     let (offset, slope): (Vec<f32>, Vec<f32>) = (0..channels)
         .map(|c| {
-            let of_mean = 2.0 * difference(layer.mean[c], layer.running_mean[c]);
-            let of_var = 4.0 * difference(layer.var[c], layer.running_var[c]);
+            let of_mean = 2.0 * difference(layer.mean[c], layer.running_mean[c]) / layer.unit;
+            let of_var = 4.0 * difference(layer.var[c], layer.running_var[c]) / layer.unit.powi(2);
             let offset = factor * (of_mean - of_var * f64::from(layer.mean[c]));
             (offset as f32, (factor * of_var) as f32)
         })
@@ -100,6 +103,7 @@ mod tests {
                 running_mean: &running_mean[layer],
                 running_var: &running_var[layer],
                 values_per_channel: inputs[layer].len() / mean[layer].len(),
+                unit: 1.0,
             })
             .collect();
 
@@ -121,5 +125,28 @@ mod tests {
             let key = key(layer, "grad_x");
             assert_norm(&key, &got, &golden.f32(&key), 1e-4);
         }
+    }
+
+    #[test]
+    fn only_ratios_to_the_unit_count() {
+        let of = |numbers: [f32; 2], scale: f32| numbers.map(|number| number * scale);
+        let loss = |scale: f32| {
+            let variance = scale * scale;
+            let layer = LayerStatistics {
+                mean: &of([0.5, -1.0], scale),
+                var: &of([2.0, 0.25], variance),
+                running_mean: &of([0.0, 1.0], scale),
+                running_var: &of([1.0, 1.0], variance),
+                values_per_channel: 8,
+                unit: variance.into(),
+            };
+            let (value, gradients) = batch_norm_loss(&[layer], 1.0).unwrap();
+            let offset = of(flat(&gradients[0].offset).try_into().unwrap(), scale);
+            let slope = of(flat(&gradients[0].slope).try_into().unwrap(), variance);
+            (value, offset, slope)
+        };
+        assert_eq!(loss(64.0), loss(1.0));
+        // (0.5^2 + 2^2 + 1^2 + 0.75^2) / 2
+        assert_eq!(loss(1.0).0, 2.90625);
     }
 }

@@ -101,6 +101,7 @@ impl Teacher {
                 running_mean,
                 running_var,
                 values_per_channel: self.values_per_channel(forward, input.node),
+                unit: self.unit(running_var),
             })
             .collect();
         let (value, gradients) = batch_norm_loss(&layers, weight)?;
@@ -117,11 +118,13 @@ impl Teacher {
         if moments.is_empty() {
             return Ok((0.0, BTreeMap::new()));
         }
+        let mut running = self.running.iter();
         let layer = |(&node, batch): (&NodeId, _)| match &self.graph.nodes[node.0].op {
             Op::BatchNorm(norm) => Some(LayerMoments {
                 batch,
                 norm,
                 values_per_channel: self.values_per_channel(forward, node),
+                unit: self.unit(&running.next()?.1),
             }),
             _ => None,
         };
@@ -129,6 +132,17 @@ impl Teacher {
         let (value, gradients) = on_device::batch_norm_loss(&layers, weight)?;
         let value = f64::from(value.to_scalar::<f32>()?);
         Ok((value, moments.keys().copied().zip(gradients).collect()))
+    }
+
+    /// Variance that counts as 1 in the loss on a layer's statistics: its own, of the mean channel,
+    /// if the network does not read normalised images.
+    fn unit(&self, running_var: &[f32]) -> f64 {
+        if self.graph.normalization.is_standard() {
+            return 1.0;
+        }
+        let sum: f64 = running_var.iter().copied().map(f64::from).sum();
+        let mean = sum / running_var.len() as f64;
+        if mean > 0.0 { mean } else { 1.0 }
     }
 
     /// Values per channel in what a BatchNorm node read; 0 if `forward` did not keep it.
@@ -164,5 +178,29 @@ impl Teacher {
         let logits = gradient.of_output(forward)?;
         let gradients = executor::backward(&self.graph, forward, &logits, wanted, &extra)?;
         gradients.input.ok_or(Error::NoGradient)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        graph::Normalization,
+        zoo::{self, RandomParameters},
+    };
+
+    #[test]
+    fn only_raw_inputs_have_statistics_in_units_of_their_layer() {
+        let network = zoo::network("mlperf_tiny_resnet8").unwrap();
+        for (normalization, unit) in [
+            ("imagenet".parse().unwrap(), 1.0),
+            (Normalization::identity(3), 2500.0),
+        ] {
+            let parameters = &mut RandomParameters::new(1);
+            let graph = network.build(parameters, 10, normalization).unwrap();
+            let teacher = Teacher::new(graph).unwrap();
+            assert_eq!(teacher.unit(&[4000.0, 1000.0]), unit);
+            assert_eq!(teacher.unit(&[0.0]), 1.0);
+        }
     }
 }

@@ -16,6 +16,8 @@ pub(in crate::dfq) struct LayerMoments<'a> {
     pub(in crate::dfq) norm: &'a BatchNorm,
     /// Values per channel that the batch's statistics were taken over.
     pub(in crate::dfq) values_per_channel: usize,
+    /// Variance that counts as 1.
+    pub(in crate::dfq) unit: f64,
 }
 
 /// The loss, a scalar on the device, and the gradient of `weight` times the loss with respect to
@@ -34,15 +36,18 @@ pub(in crate::dfq) fn batch_norm_loss(
         - joined(&|layer| layer.norm.running_var.clone())?)?;
 
     // What a channel counts in the mean over layers and channels, and per value of the channel.
-    let shares = per_channel(layers, &mean, |channels, _| {
+    let shares = per_channel(layers, &mean, |_, channels| {
         1.0 / (layers.len() * channels) as f64
     })?;
-    let factors = per_channel(layers, &mean, |channels, values| {
-        2.0 * weight / (layers.len() * channels * values) as f64
+    let factors = per_channel(layers, &mean, |layer, channels| {
+        2.0 * weight / (layers.len() * channels * layer.values_per_channel) as f64
     })?;
-    let loss = ((off_mean.sqr()? + off_var.sqr()?)? * shares)?.sum_all()?;
-    let slope = ((&factors * off_var)? * 2.0)?;
-    let offset = ((factors * off_mean)? - (&slope * mean)?)?;
+    let per_unit = per_channel(layers, &mean, |layer, _| 1.0 / layer.unit)?;
+    let mean_per_unit = (&off_mean * &per_unit)?;
+    let off_var = (off_var * &per_unit)?;
+    let loss = (((off_mean * &mean_per_unit)? + off_var.sqr()?)? * shares)?.sum_all()?;
+    let slope = ((&factors * (off_var * per_unit)?)? * 2.0)?;
+    let offset = ((factors * mean_per_unit)? - (&slope * mean)?)?;
 
     let mut first = 0;
     let of_layer = |layer: &LayerMoments<'_>| -> Result<ChannelGradient> {
@@ -58,15 +63,15 @@ pub(in crate::dfq) fn batch_norm_loss(
     Ok((loss, gradients))
 }
 
-/// `number(channels, values per channel)` of every layer, as often as it has channels.
+/// `number(layer, channels)` of every layer, as often as it has channels.
 fn per_channel(
     layers: &[LayerMoments<'_>],
     like: &Tensor,
-    number: impl Fn(usize, usize) -> f64,
+    number: impl Fn(&LayerMoments<'_>, usize) -> f64,
 ) -> Result<Tensor> {
     let numbers = layers.iter().flat_map(|layer| {
         let channels = layer.batch.mean.elem_count();
-        let number = number(channels, layer.values_per_channel) as f32;
+        let number = number(layer, channels) as f32;
         std::iter::repeat_n(number, channels)
     });
     let numbers = numbers.collect::<Vec<_>>();

@@ -169,10 +169,12 @@ fn statistics_loss_is_that_on_slices() {
         let values = shape.iter().product::<usize>() / channels;
         (batch_norm::moments(&input, channels).unwrap(), norm, values)
     });
-    let on_device = layers.each_ref().map(|(batch, norm, values)| LayerMoments {
-        batch,
-        norm,
-        values_per_channel: *values,
+    let units = [1.0, 2.5];
+    let on_device = [0, 1].map(|index| LayerMoments {
+        batch: &layers[index].0,
+        norm: &layers[index].1,
+        values_per_channel: layers[index].2,
+        unit: units[index],
     });
     let (loss, gradients) = batch_norm_loss(&on_device, 0.7).unwrap();
 
@@ -193,6 +195,7 @@ fn statistics_loss_is_that_on_slices() {
             running_mean,
             running_var,
             values_per_channel: layers[index].2,
+            unit: units[index],
         }
     });
     let (expected, expected_gradients) = statistics::batch_norm_loss(&on_slices, 0.7).unwrap();
