@@ -84,6 +84,24 @@ fn resnet20_goes_from_checkpoint_to_board() {
     assert!(number(&packed, "model_bytes") <= 160.0 * 1024.0, "{packed}");
     assert!(number(&packed, "arena_bytes") <= 64.0 * 1024.0, "{packed}");
 
+    let other = folder.path().join("other.lowbit").display().to_string();
+    let plain = done(run(["pack", &run_path, "--out", &other, "--json"]));
+    let again = [
+        "pack",
+        &run_path,
+        "--out",
+        &other,
+        "--recalibrate",
+        "--json",
+    ];
+    let again = done(run(again));
+    let found = &again["recalibration"];
+    assert_eq!(number(found, "images"), 64.0);
+    let helps = number(found, "agreeing_after") >= number(found, "agreeing_before")
+        && number(found, "divergence_after") < number(found, "divergence_before");
+    assert_eq!(found["accepted"], helps, "{found}");
+    assert_eq!(again["identity"] != plain["identity"], helps, "{found}");
+
     let public = format!("{release}.pub");
     let inspected = done(run(["inspect", &model, "--key", &public, "--json"]));
     assert_eq!(
