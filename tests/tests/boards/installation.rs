@@ -119,22 +119,15 @@ fn loaded_from(blocks: &[u8], address: u32) -> Vec<u8> {
     loaded
 }
 
-#[test]
-fn the_firmware_of_a_board_with_a_drive_is_copied_there() {
-    let name = "the_firmware_of_a_board_with_a_drive_is_copied_there";
-    let Some(firmware) = built_firmware(name, "raspberry-pi-pico-2") else {
-        return;
-    };
+/// The first words of what a drive gets, from the start of the flash on, and the description of the
+/// program in it, which the chip's boot code looks for in the first 4 KiB.
+fn copied_to_a_drive(board: &str, firmware: &Path) -> (Vec<u32>, Vec<u32>) {
     let drive = tempfile::tempdir().expect("a temporary folder");
     let information = "UF2 Bootloader v1.0\r\nModel: Raspberry Pi RP2350\r\nBoard-ID: RP2350\r\n";
     fs_err::write(drive.path().join("INFO_UF2.TXT"), information).expect("is written");
-    let folder = firmware
-        .parent()
-        .expect("has a folder")
-        .display()
-        .to_string();
-    let place = drive.path().display().to_string();
-    let arguments = ["flash", "--firmware", "--board", "raspberry-pi-pico-2"];
+    let folder = firmware.parent().expect("has a folder").display();
+    let (folder, place) = (folder.to_string(), drive.path().display().to_string());
+    let arguments = ["flash", "--firmware", "--board", board];
     let rest = ["--firmware-dir", &folder, "--drive", &place, "--json"];
     let done = run([&arguments[..], &rest].concat());
     assert_eq!(done.code, 0, "{}", done.stderr);
@@ -143,25 +136,40 @@ fn the_firmware_of_a_board_with_a_drive_is_copied_there() {
     let blocks = fs_err::read(drive.path().join("lowbit.uf2")).expect("is there");
     let image = loaded_from(&blocks, 0x1000_0000);
     assert!(image.len() > 100_000, "{} bytes", image.len());
-    let words: Vec<_> = image
-        .as_chunks()
-        .0
-        .iter()
-        .map(|&word| u32::from_le_bytes(word))
-        .collect();
+    let words = image.as_chunks().0.iter();
+    let words: Vec<_> = words.map(|&word| u32::from_le_bytes(word)).collect();
+    let start = words[..1024].iter().position(|&word| word == 0xffff_ded3);
+    let description = words[start.expect("is there")..][..5].to_vec();
+    (words, description)
+}
+
+#[test]
+fn the_firmware_of_a_board_with_a_drive_is_copied_there() {
+    let name = "the_firmware_of_a_board_with_a_drive_is_copied_there";
+    let Some(firmware) = built_firmware(name, "raspberry-pi-pico-2") else {
+        return;
+    };
+    let (words, description) = copied_to_a_drive("raspberry-pi-pico-2", &firmware);
     // The stack's first address and the first instruction, as the core expects them.
     assert_eq!(words[0], 0x2000_8000);
-    assert!(
-        words[1] & 1 == 1 && words[1] > 0x1000_0000,
-        "{:#x}",
-        words[1]
-    );
-    // The description of a program for an Arm core, which the chip's boot code looks for in the
-    // first 4 KiB.
-    let start = words[..1024].iter().position(|&word| word == 0xffff_ded3);
-    let block = &words[start.expect("is there")..][..5];
-    assert_eq!(
-        block,
-        [0xffff_ded3, 0x1021_0142, 0x0000_01ff, 0, 0xab12_3579]
-    );
+    let first = words[1];
+    assert!(first & 1 == 1 && first > 0x1000_0000, "{first:#x}");
+    // Of a program for an Arm core.
+    let expected = [0xffff_ded3, 0x1021_0142, 0x0000_01ff, 0, 0xab12_3579];
+    assert_eq!(description, expected);
+}
+
+#[test]
+fn the_same_board_starts_its_other_core() {
+    let name = "the_same_board_starts_its_other_core";
+    let Some(firmware) = built_firmware(name, "raspberry-pi-pico-2-riscv") else {
+        return;
+    };
+    let (words, description) = copied_to_a_drive("raspberry-pi-pico-2-riscv", &firmware);
+    // A jump forwards (JAL without a link), which is where the core starts.
+    let jump = words[0];
+    assert!(jump & 0xfff == 0x6f && jump >> 31 == 0, "{jump:#x}");
+    // Of a program for a RISC-V core.
+    let expected = [0xffff_ded3, 0x1121_0142, 0x0000_01ff, 0, 0xab12_3579];
+    assert_eq!(description, expected);
 }

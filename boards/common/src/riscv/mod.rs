@@ -1,7 +1,7 @@
 //! RV32 in machine mode.
 #![expect(unsafe_code, reason = "registers of the core, and the stack")]
 
-#[cfg(feature = "emulation")]
+#[cfg(any(feature = "emulation", feature = "rp2350"))]
 mod fault;
 #[cfg(feature = "emulation")]
 mod interrupt;
@@ -16,10 +16,10 @@ pub use riscv_rt::entry;
 use crate::linker;
 use crate::stack::PAINT;
 
-/// Guards the stack, paints it, and lets faults be reported. On a chip the HAL does all but the
+/// Guards the stack, paints it, and lets faults be reported. The ESP32-C3's HAL does all but the
 /// painting.
 pub(crate) fn prepare() {
-    #[cfg(feature = "emulation")]
+    #[cfg(any(feature = "emulation", feature = "rp2350"))]
     fault::prepare();
     let stack = linker::stack();
     let now: *mut u32;
@@ -43,6 +43,19 @@ pub(crate) fn restart() -> ! {
         const RESET: u32 = 1 << 31;
         // SAFETY: nothing else runs any more.
         unsafe { OPTIONS.write_volatile(OPTIONS.read_volatile() | RESET) };
+    }
+    #[cfg(feature = "rp2350")]
+    {
+        /// What the watchdog resets: all but the oscillators, as the boot code expects.
+        const PSM_WDSEL: *mut u32 = 0x4001_8008 as *mut u32;
+        const WITHOUT_OSCILLATORS: u32 = 0x01ff_fff3;
+        const WATCHDOG_CTRL: *mut u32 = 0x400d_8000 as *mut u32;
+        const TRIGGER: u32 = 1 << 31;
+        // SAFETY: nothing else runs any more.
+        unsafe {
+            PSM_WDSEL.write_volatile(WITHOUT_OSCILLATORS);
+            WATCHDOG_CTRL.write_volatile(TRIGGER);
+        }
     }
     loop {
         riscv::asm::wfi();
