@@ -3,6 +3,7 @@
 mod cifar_network;
 mod cores;
 mod emulator;
+mod exports;
 mod faulty_line;
 mod network_builder;
 mod random_checkpoint;
@@ -16,6 +17,7 @@ use std::sync::OnceLock;
 pub use cifar_network::quantized_resnet20;
 pub use cores::{CORES, Core};
 pub use emulator::{Emulator, built_firmware, run_build};
+pub use exports::{write_onnx, write_pytorch};
 pub use faulty_line::{Faults, FaultyLine, Per};
 pub use network_builder::{NetworkBuilder, Shape};
 pub use random_checkpoint::random_checkpoint;

@@ -6,12 +6,14 @@ use std::{process::Stdio, thread, time::Duration};
 
 use lowbit_host::dfq::{Config, Trainer};
 use lowbit_host::graph::Graph;
+#[cfg(target_os = "linux")]
+use lowbit_host::import::Checkpoint;
 use lowbit_host::integer::IntegerNetwork;
 use lowbit_host::{import, lower, pack};
 use lowbit_runtime::mfcc::{FEATURES, Quantization, Scratch, features};
-#[cfg(target_os = "linux")]
-use lowbit_tests::lowbit;
 use lowbit_tests::{data, noise, random_checkpoint, run};
+#[cfg(target_os = "linux")]
+use lowbit_tests::{lowbit, write_onnx, write_pytorch};
 
 const NORMALIZED: [&str; 4] = ["--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225"];
 
@@ -297,12 +299,20 @@ fn a_network_for_imagenet_goes_from_checkpoint_to_integers() {
 #[test]
 fn a_checkpoint_is_held_in_memory_once() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let weights = folder.path().join("resnet50.safetensors");
+    let path = |name: &str| folder.path().join(name);
+    let weights = path("resnet50.safetensors");
     random_checkpoint("resnet50", &weights);
-    let size = fs_err::metadata(&weights).expect("is written").len();
-    let peak = peak_of_import(&weights);
-    assert!(peak > size, "{peak} bytes, less than the tensors");
-    assert!(peak < 2 * size, "{peak} bytes for a file of {size}");
+    let checkpoint = Checkpoint::read(&weights).expect("is a checkpoint");
+    write_pytorch(&checkpoint, &path("resnet50.pth"));
+    let imported = import::open(&weights, None, None, None).expect("is known");
+    write_onnx(&imported.graph, &path("resnet50.onnx"));
+    for kind in ["safetensors", "pth", "onnx"] {
+        let weights = path("resnet50").with_extension(kind);
+        let size = fs_err::metadata(&weights).expect("is written").len();
+        let peak = peak_of_import(&weights);
+        assert!(peak > size, "{kind}: {peak} bytes, less than the tensors");
+        assert!(peak < 2 * size, "{kind}: {peak} bytes for a file of {size}");
+    }
 }
 
 /// Most memory in bytes that `lowbit` has at once when it does nothing but import a network that
@@ -312,6 +322,7 @@ fn peak_of_import(weights: &Path) -> u64 {
     // Images of another size are refused as soon as the network is known.
     let mut child = lowbit()
         .args(["eval", "--float", "--data", "shapes", "--limit", "1"])
+        .args(["--normalization", "imagenet"])
         .arg(weights)
         .stderr(Stdio::piped())
         .spawn()

@@ -110,8 +110,8 @@ pub struct TensorFile {
     header: Metadata,
 }
 
-/// Where the bytes come from.
-trait Source: Read + Seek + Debug + Send {}
+/// Where the bytes of a file come from.
+pub(crate) trait Source: Read + Seek + Debug + Send {}
 
 impl<T: Read + Seek + Debug + Send> Source for T {}
 

@@ -12,8 +12,8 @@ use crate::graph::tensor_file::{self, TensorFile};
 /// What data-parallel training puts in front of every name.
 const PREFIX: &str = "module.";
 
-/// The tensors of a checkpoint, called as in the network: a prefix `module.` that all names have is
-/// taken off.
+/// The tensors of a checkpoint, read one by one when they are asked for, and called as in the
+/// network: a prefix `module.` that all names have is taken off.
 #[derive(Debug)]
 pub struct Checkpoint {
     file: File,
@@ -64,12 +64,10 @@ impl Checkpoint {
     /// [`Error::Extension`] for other kinds of files, [`Error::File`] and [`Error::PyTorch`] for
     /// damaged ones.
     pub fn read(path: &Path) -> Result<Self> {
-        match kind(path)? {
-            Kind::Safetensors => Ok(Self::new(File::Safetensors(TensorFile::read(path)?))),
-            Kind::PyTorch => {
-                Self::decode(path, fs_err::read(path).map_err(tensor_file::Error::from)?)
-            }
-        }
+        Ok(Self::new(match kind(path)? {
+            Kind::Safetensors => File::Safetensors(TensorFile::read(path)?),
+            Kind::PyTorch => File::PyTorch(TorchFile::read(path)?),
+        }))
     }
 
     /// [`read`](Self::read) for the content of a file; `path` names it and tells its kind.

@@ -2,12 +2,13 @@
 //! makes at most one object.
 
 use std::collections::HashMap;
+use std::io::{self, BufRead, Read};
 
 use super::{Error, Id, Object, Pickle};
 
-pub(super) fn run(bytes: &[u8]) -> Result<Pickle, Error> {
+pub(super) fn run(source: &mut dyn BufRead) -> Result<Pickle, Error> {
     let mut machine = Machine {
-        bytes,
+        source,
         offset: 0,
         objects: Vec::new(),
         stack: Vec::new(),
@@ -34,7 +35,8 @@ pub(super) fn run(bytes: &[u8]) -> Result<Pickle, Error> {
 type Step<T> = Result<T, String>;
 
 struct Machine<'a> {
-    bytes: &'a [u8],
+    source: &'a mut dyn BufRead,
+    /// Bytes that were read.
     offset: usize,
     objects: Vec<Object>,
     stack: Vec<Id>,
@@ -43,7 +45,7 @@ struct Machine<'a> {
     memo: HashMap<u64, Id>,
 }
 
-impl<'a> Machine<'a> {
+impl Machine<'_> {
     /// Does one instruction; the last one gives the result.
     fn step(&mut self) -> Step<Option<Id>> {
         match self.byte()? {
@@ -82,10 +84,7 @@ impl<'a> Machine<'a> {
                 let key = self.length4()?;
                 self.recall(key as u64)?;
             }
-            b'a' | b'e' | b's' | b'u' | 0x90 | b'b' => {
-                self.offset -= 1;
-                self.change()?;
-            }
+            instruction @ (b'a' | b'e' | b's' | b'u' | 0x90 | b'b') => self.change(instruction)?,
             instruction => {
                 let object = match instruction {
                     b')' | b't' | 0x85..=0x87 | b']' | b'l' | b'}' | b'd' | 0x8f | 0x91 => {
@@ -113,35 +112,35 @@ impl<'a> Machine<'a> {
             b'M' => Object::Int(u16::from_le_bytes(self.array()?).into()),
             b'G' => Object::Float(f64::from_be_bytes(self.array()?)),
             b'F' => Object::Float(self.line()?.parse().map_err(|_| "a wrong number")?),
-            b'I' => match self.line()? {
+            b'I' => match self.line()?.as_str() {
                 "00" => Object::Bool(false),
                 "01" => Object::Bool(true),
                 text => Object::Int(text.parse().map_err(|_| "a wrong integer")?),
             },
             b'L' => {
                 let text = self.line()?;
-                let digits = text.strip_suffix('L').unwrap_or(text);
+                let digits = text.strip_suffix('L').unwrap_or(&text);
                 Object::Int(digits.parse().map_err(|_| "an integer beyond 64 bits")?)
             }
             0x8a => {
                 let length = self.byte()?.into();
-                integer(self.take(length)?)
+                integer(&self.take(length)?)
             }
             0x8b => {
                 let length = self.length4()?;
-                integer(self.take(length)?)
+                integer(&self.take(length)?)
             }
             b'U' | b'C' => {
                 let length = self.byte()?.into();
-                Object::Bytes(self.take(length)?.to_vec())
+                Object::Bytes(self.take(length)?)
             }
             b'T' | b'B' => {
                 let length = self.length4()?;
-                Object::Bytes(self.take(length)?.to_vec())
+                Object::Bytes(self.take(length)?)
             }
             0x8e | 0x96 => {
                 let length = self.length8()?;
-                Object::Bytes(self.take(length)?.to_vec())
+                Object::Bytes(self.take(length)?)
             }
             0x8c => {
                 let length = self.byte()?.into();
@@ -155,7 +154,7 @@ impl<'a> Machine<'a> {
                 let length = self.length8()?;
                 self.text(length)?
             }
-            b'V' => Object::Text(self.line()?.to_owned()),
+            b'V' => Object::Text(self.line()?),
             b'S' => {
                 let line = self.line()?;
                 let inner = line.get(1..line.len().saturating_sub(1)).unwrap_or("");
@@ -189,8 +188,8 @@ impl<'a> Machine<'a> {
     fn reference(&mut self, instruction: u8) -> Step<Object> {
         Ok(match instruction {
             b'c' => Object::Global {
-                module: self.line()?.to_owned(),
-                name: self.line()?.to_owned(),
+                module: self.line()?,
+                name: self.line()?,
             },
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
@@ -204,12 +203,12 @@ impl<'a> Machine<'a> {
                 }
             }
             b'P' => {
-                let text = Object::Text(self.line()?.to_owned());
+                let text = Object::Text(self.line()?);
                 Object::Persistent(self.keep(text))
             }
             b'Q' => Object::Persistent(self.pop()?),
             b'i' => {
-                let (module, name) = (self.line()?.to_owned(), self.line()?.to_owned());
+                let (module, name) = (self.line()?, self.line()?);
                 let callable = self.keep(Object::Global { module, name });
                 let arguments = self.pop_mark()?;
                 let arguments = self.keep(Object::Tuple(arguments));
@@ -261,8 +260,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Instructions that change the object below their operands.
-    fn change(&mut self) -> Step<()> {
-        let instruction = self.byte()?;
+    fn change(&mut self, instruction: u8) -> Step<()> {
         let operands = match instruction {
             b'a' | b'b' => vec![self.pop()?],
             b's' => {
@@ -329,18 +327,29 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn take(&mut self, length: usize) -> Step<&'a [u8]> {
-        let rest = self.bytes.get(self.offset..).unwrap_or_default();
-        let found = rest
-            .get(..length)
-            .ok_or_else(|| format!("{length} bytes expected, {} left", rest.len()))?;
+    /// The next `length` bytes; memory is taken for those that there are.
+    fn take(&mut self, length: usize) -> Step<Vec<u8>> {
+        let mut found = Vec::new();
+        let read = (&mut *self.source)
+            .take(length as u64)
+            .read_to_end(&mut found);
+        read.map_err(unreadable)?;
+        if found.len() < length {
+            return Err(ended(length, found.len()));
+        }
         self.offset += length;
         Ok(found)
     }
 
     fn array<const N: usize>(&mut self) -> Step<[u8; N]> {
-        let bytes = self.take(N)?;
-        bytes.try_into().map_err(|_| "too few bytes".to_owned())
+        let mut bytes = [0; N];
+        for (found, byte) in bytes.iter_mut().enumerate() {
+            let buffer = self.source.fill_buf().map_err(unreadable)?;
+            *byte = *buffer.first().ok_or_else(|| ended(N, found))?;
+            self.source.consume(1);
+        }
+        self.offset += N;
+        Ok(bytes)
     }
 
     fn byte(&mut self) -> Step<u8> {
@@ -357,19 +366,20 @@ impl<'a> Machine<'a> {
     }
 
     fn text(&mut self, length: usize) -> Step<Object> {
-        let bytes = self.take(length)?;
-        let text = std::str::from_utf8(bytes).map_err(|_| "a text that is not UTF-8")?;
-        Ok(Object::Text(text.to_owned()))
+        let text = String::from_utf8(self.take(length)?);
+        Ok(Object::Text(text.map_err(|_| "a text that is not UTF-8")?))
     }
 
     /// The rest of the line, as text.
-    fn line(&mut self) -> Step<&'a str> {
-        let rest = self.bytes.get(self.offset..).unwrap_or_default();
-        let end = rest.iter().position(|&byte| byte == b'\n');
-        let line = &rest[..end.ok_or("a line without end")?];
-        self.offset += line.len() + 1;
-        let text = std::str::from_utf8(line).map_err(|_| "a line that is not UTF-8")?;
-        Ok(text.trim_end_matches('\r'))
+    fn line(&mut self) -> Step<String> {
+        let mut line = Vec::new();
+        let read = self.source.read_until(b'\n', &mut line);
+        self.offset += read.map_err(unreadable)?;
+        line.pop_if(|last| *last == b'\n')
+            .ok_or("a line without end")?;
+        let mut text = String::from_utf8(line).map_err(|_| "a line that is not UTF-8")?;
+        text.truncate(text.trim_end_matches('\r').len());
+        Ok(text)
     }
 
     fn number_line(&mut self) -> Step<u32> {
@@ -378,6 +388,15 @@ impl<'a> Machine<'a> {
 }
 
 const EMPTY: &str = "an operand is missing";
+
+fn ended(length: usize, found: usize) -> String {
+    format!("{length} bytes expected, {found} left")
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
+fn unreadable(error: io::Error) -> String {
+    format!("it cannot be read: {error}")
+}
 
 fn call(callable: Id, arguments: Id) -> Object {
     Object::Call {

@@ -6,6 +6,8 @@ mod machine;
 #[cfg(test)]
 mod tests;
 
+use std::io::BufRead;
+
 /// Number of an object within its pickle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Id(usize);
@@ -72,12 +74,12 @@ pub struct Pickle {
 }
 
 impl Pickle {
-    /// Reads the pickle at the start of `bytes`; other bytes may follow.
+    /// Reads the pickle at the start of `source`, and no byte behind it.
     ///
     /// # Errors
-    /// If it is truncated or no pickle.
-    pub fn read(bytes: &[u8]) -> Result<Self, Error> {
-        machine::run(bytes)
+    /// If it is truncated, no pickle, or cannot be read.
+    pub fn read(mut source: impl BufRead) -> Result<Self, Error> {
+        machine::run(&mut source)
     }
 
     /// Number of bytes that the pickle takes.

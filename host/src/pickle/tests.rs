@@ -43,13 +43,13 @@ fn dictionaries_of_all_protocols_are_found() {
 #[test]
 fn calls_are_recorded_and_nothing_runs() {
     // os.system("echo")
-    let pickle = Pickle::read(b"cos\nsystem\n(S'echo'\ntR.").unwrap();
+    let pickle = Pickle::read(&b"cos\nsystem\n(S'echo'\ntR."[..]).unwrap();
     let Object::Call { callable, .. } = pickle.get(pickle.root()) else {
         panic!("a call expected");
     };
     assert_eq!(pickle.global(*callable), Some(("os", "system")));
     let ordered = b"ccollections\nOrderedDict\n)R(U\x01aK\x01u.";
-    let pickle = Pickle::read(ordered).unwrap();
+    let pickle = Pickle::read(&ordered[..]).unwrap();
     assert!(pickle.entry(pickle.root(), "a").is_some());
 }
 
@@ -81,15 +81,15 @@ fn memory_follows_the_length() {
         bytes.extend(b"(h\x00h\x00lq\x00");
     }
     bytes.push(b'.');
-    assert!(Pickle::read(&bytes).unwrap().objects.len() < 200);
+    assert!(Pickle::read(&bytes[..]).unwrap().objects.len() < 200);
     // A list within itself.
-    assert!(Pickle::read(b"]q\x00h\x00a.").is_ok());
+    assert!(Pickle::read(&b"]q\x00h\x00a."[..]).is_ok());
 }
 
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = Pickle::read(&bytes);
+        let _ = Pickle::read(&bytes[..]);
     }
 
     #[test]
@@ -102,6 +102,6 @@ proptest! {
             let place = place % bytes.len();
             bytes[place] ^= 1 << bit;
         }
-        let _ = Pickle::read(&bytes);
+        let _ = Pickle::read(&bytes[..]);
     }
 }

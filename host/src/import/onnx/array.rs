@@ -1,5 +1,6 @@
 //! Constants of an ONNX file in memory.
 
+use std::mem::take;
 use std::path::{Component, Path};
 
 use bytes::Bytes;
@@ -59,27 +60,31 @@ impl Array {
     }
 
     /// Decodes a constant; data in other files are looked for in `folder`.
-    pub(super) fn decode(tensor: &TensorProto, folder: Option<&Path>) -> Result<Self, Refusal> {
+    pub(super) fn decode(mut tensor: TensorProto, folder: Option<&Path>) -> Result<Self, Refusal> {
         let dims = sizes(&tensor.dims)?;
         let count = elements(&dims)?;
-        let external = external_data(tensor, folder)?;
-        let raw = external.as_ref().unwrap_or(&tensor.raw_data);
+        let raw = match external_data(&tensor, folder)? {
+            Some(external) => external,
+            None => take(&mut tensor.raw_data),
+        };
         let data = match tensor.data_type {
-            FLOAT if raw.is_empty() => Data::Float(tensor.float_data.clone()),
-            FLOAT => Data::Float(numbers(raw, f32::from_le_bytes)),
+            FLOAT if raw.is_empty() => Data::Float(tensor.float_data),
+            FLOAT => Data::Float(numbers(&raw, f32::from_le_bytes)),
             DOUBLE if raw.is_empty() => Data::Float(as_f32(&tensor.double_data)),
-            DOUBLE => Data::Float(as_f32(&numbers(raw, f64::from_le_bytes))),
-            FLOAT16 if raw.is_empty() => Data::Float(halves(tensor, half::f16::from_bits)),
-            FLOAT16 => Data::Float(numbers(raw, |bytes| half::f16::from_le_bytes(bytes).into())),
-            BFLOAT16 if raw.is_empty() => Data::Float(halves(tensor, half::bf16::from_bits)),
-            BFLOAT16 => Data::Float(numbers(raw, |bytes| {
+            DOUBLE => Data::Float(numbers(&raw, |bytes| f64::from_le_bytes(bytes) as f32)),
+            FLOAT16 if raw.is_empty() => Data::Float(halves(&tensor, half::f16::from_bits)),
+            FLOAT16 => Data::Float(numbers(&raw, |bytes| {
+                half::f16::from_le_bytes(bytes).into()
+            })),
+            BFLOAT16 if raw.is_empty() => Data::Float(halves(&tensor, half::bf16::from_bits)),
+            BFLOAT16 => Data::Float(numbers(&raw, |bytes| {
                 half::bf16::from_le_bytes(bytes).into()
             })),
-            INT64 if raw.is_empty() => Data::Int(tensor.int64_data.clone()),
-            INT64 => Data::Int(numbers(raw, i64::from_le_bytes)),
-            INT32 if !raw.is_empty() => Data::Int(numbers(raw, |x| i32::from_le_bytes(x).into())),
-            INT8 if !raw.is_empty() => Data::Int(numbers(raw, |x| i8::from_le_bytes(x).into())),
-            UINT8 | BOOL if !raw.is_empty() => Data::Int(numbers(raw, |[x]: [u8; 1]| x.into())),
+            INT64 if raw.is_empty() => Data::Int(tensor.int64_data),
+            INT64 => Data::Int(numbers(&raw, i64::from_le_bytes)),
+            INT32 if !raw.is_empty() => Data::Int(numbers(&raw, |x| i32::from_le_bytes(x).into())),
+            INT8 if !raw.is_empty() => Data::Int(numbers(&raw, |x| i8::from_le_bytes(x).into())),
+            UINT8 | BOOL if !raw.is_empty() => Data::Int(numbers(&raw, |[x]: [u8; 1]| x.into())),
             INT32 | INT8 | UINT8 | BOOL => {
                 Data::Int(tensor.int32_data.iter().map(|&x| x.into()).collect())
             }

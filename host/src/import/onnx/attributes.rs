@@ -44,6 +44,12 @@ impl NodeProto {
         self.attribute(name)?.t.as_ref()
     }
 
+    /// A tensor, taken out of the node.
+    pub(super) fn take_tensor(&mut self, name: &str) -> Option<TensorProto> {
+        let mut attributes = self.attribute.iter_mut();
+        attributes.find(|found| found.name == name)?.t.take()
+    }
+
     /// Two sizes for rows and columns, `default` where they are not given.
     pub(super) fn pair(&self, name: &str, default: usize) -> Result<[usize; 2], Refusal> {
         let refused = |found: &[i64]| Refusal::new(format!("{name} {found:?}; two sizes expected"));

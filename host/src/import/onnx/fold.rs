@@ -213,7 +213,7 @@ impl Fold<'_> {
         let count = self.within_limit(&dims)?;
         let value = self.node.tensor("value");
         let value = value
-            .map(|tensor| Array::decode(tensor, None))
+            .map(|tensor| Array::decode(tensor.clone(), None))
             .transpose()?;
         let data = match value.map(|value| value.data) {
             None => Data::Float(vec![0.0; count]),

@@ -1,5 +1,7 @@
 //! Layers with weights.
 
+use candle_core::Tensor;
+
 use super::Refusal;
 use super::fold::axis;
 use super::network::{Dynamic, Network, Value, tensor};
@@ -11,10 +13,10 @@ impl Network<'_> {
     pub(super) fn convolution(
         &mut self,
         node: &NodeProto,
-        inputs: &[Option<Value>],
+        inputs: &mut [Option<Value>],
         value: &Dynamic,
     ) -> Result<Dynamic, Refusal> {
-        let name = self.layer_name(inputs.get(1).and_then(Option::as_ref), node);
+        let name = Self::layer_name(inputs.get(1).and_then(Option::as_ref), node);
         let weight = self.required(inputs, 1)?;
         let bias = self.optional(inputs, 2)?;
         let &[out, taps, height, width] = weight.dims() else {
@@ -87,10 +89,10 @@ impl Network<'_> {
     pub(super) fn batch_norm(
         &mut self,
         node: &NodeProto,
-        inputs: &[Option<Value>],
+        inputs: &mut [Option<Value>],
         value: &Dynamic,
     ) -> Result<Dynamic, Refusal> {
-        let name = self.layer_name(inputs.get(1).and_then(Option::as_ref), node);
+        let name = Self::layer_name(inputs.get(1).and_then(Option::as_ref), node);
         let norm = BatchNorm {
             weight: Some(self.required(inputs, 1)?),
             bias: Some(self.required(inputs, 2)?),
@@ -116,29 +118,27 @@ impl Network<'_> {
     pub(super) fn gemm(
         &mut self,
         node: &NodeProto,
-        inputs: &[Option<Value>],
+        inputs: &mut [Option<Value>],
         value: &Dynamic,
     ) -> Result<Dynamic, Refusal> {
-        let name = self.layer_name(inputs.get(1).and_then(Option::as_ref), node);
+        let name = Self::layer_name(inputs.get(1).and_then(Option::as_ref), node);
         if node.int("transA", 0) != 0 {
             return Err(Refusal::new("a transposed image"));
         }
-        let weight = self.required(inputs, 1)?;
+        let mut weight = self.required(inputs, 1)?;
         if weight.rank() != 2 {
             return Err(Refusal::new(format!(
                 "weights of shape {:?}",
                 weight.dims()
             )));
         }
-        let weight = if node.int("transB", 0) == 0 {
-            weight
+        if node.int("transB", 0) == 0 {
+            weight = weight
                 .t()
                 .and_then(|weight| weight.contiguous())
-                .map_err(refused)?
-        } else {
-            weight
-        };
-        let scaled = |tensor: candle_core::Tensor, factor: f32| match factor {
+                .map_err(refused)?;
+        }
+        let scaled = |tensor: Tensor, factor: f32| match factor {
             1.0 => Ok(tensor),
             factor if factor.is_finite() => (tensor * f64::from(factor)).map_err(refused),
             factor => Err(Refusal::new(format!("a factor of {factor}"))),
@@ -155,7 +155,7 @@ impl Network<'_> {
     pub(super) fn mat_mul(
         &mut self,
         node: &NodeProto,
-        inputs: &[Option<Value>],
+        inputs: &mut [Option<Value>],
         value: &Dynamic,
     ) -> Result<Dynamic, Refusal> {
         if let Some(Some(Value::Dynamic(_))) = inputs.get(1) {
@@ -163,15 +163,15 @@ impl Network<'_> {
                 "a product of two values that depend on the image",
             ));
         }
-        let name = self.layer_name(inputs.get(1).and_then(Option::as_ref), node);
-        let weight = self.required(inputs, 1)?;
+        let name = Self::layer_name(inputs.get(1).and_then(Option::as_ref), node);
+        let mut weight = self.required(inputs, 1)?;
         if weight.rank() != 2 {
             return Err(Refusal::new(format!(
                 "weights of shape {:?}",
                 weight.dims()
             )));
         }
-        let weight = weight
+        weight = weight
             .t()
             .and_then(|weight| weight.contiguous())
             .map_err(refused)?;
@@ -211,7 +211,7 @@ impl Network<'_> {
     ) -> Result<Dynamic, Refusal> {
         let layer = self.nodes[value.node.0].clone();
         let channels = value.shape.channels();
-        let bias = vector(&self.weights(constant)?, channels)?;
+        let bias = vector(&self.weights(constant.clone())?, channels)?;
         let op = match layer.op {
             Op::Linear(Linear { weight, bias: None }) => Op::Linear(Linear {
                 weight,
@@ -260,27 +260,24 @@ impl Network<'_> {
         Ok(result)
     }
 
-    fn required(
-        &mut self,
-        inputs: &[Option<Value>],
-        index: usize,
-    ) -> Result<candle_core::Tensor, Refusal> {
+    fn required(&mut self, inputs: &mut [Option<Value>], index: usize) -> Result<Tensor, Refusal> {
         let missing = || Refusal::new(format!("input {index} is missing"));
         self.optional(inputs, index)?.ok_or_else(missing)
     }
 
+    /// The weights at `index`, taken from there.
     fn optional(
         &mut self,
-        inputs: &[Option<Value>],
+        inputs: &mut [Option<Value>],
         index: usize,
-    ) -> Result<Option<candle_core::Tensor>, Refusal> {
-        let value = inputs.get(index).and_then(Option::as_ref);
+    ) -> Result<Option<Tensor>, Refusal> {
+        let value = inputs.get_mut(index).and_then(Option::take);
         value.map(|value| self.weights(value)).transpose()
     }
 }
 
 /// A bias of any shape that has one element for all, or one for each of `channels`.
-fn vector(bias: &candle_core::Tensor, channels: usize) -> Result<candle_core::Tensor, Refusal> {
+fn vector(bias: &Tensor, channels: usize) -> Result<Tensor, Refusal> {
     let values = bias
         .flatten_all()
         .and_then(|bias| bias.to_vec1::<f32>())

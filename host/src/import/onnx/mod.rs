@@ -2,7 +2,7 @@
 //!
 //! | file | subject |
 //! | --- | --- |
-//! | `schema` | the messages of a file |
+//! | `schema`, `source` | the messages of a file, and how its bytes get there |
 //! | `array`, `fold` | constants, and operators on them |
 //! | `attributes` | settings of an operator |
 //! | `network` | walks the file, collects nodes and everything that is not supported |
@@ -15,6 +15,7 @@ mod layers;
 mod network;
 mod operators;
 mod schema;
+mod source;
 #[cfg(test)]
 mod tests;
 mod windows;
@@ -22,8 +23,11 @@ mod windows;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
-use prost::Message;
+use bytes::{Buf, Bytes};
+use prost::{DecodeError, Message};
+
+use schema::Model;
+use source::Source;
 
 use super::Imported;
 use crate::graph::{Normalization, ShapeError};
@@ -117,13 +121,16 @@ impl Refusal {
 }
 
 /// Reads the network in the ONNX file at `path`. Weights in other files of the same folder are
-/// read, too.
+/// read, too. The bytes of a weight are dropped as soon as its numbers are known.
 ///
 /// # Errors
 /// See [`Error`]; all operators that are not supported are listed at once.
 pub fn read(path: &Path, normalization: Option<Normalization>) -> Result<Imported, Error> {
-    let bytes = Bytes::from(fs_err::read(path)?);
-    decode(path, bytes, normalization)
+    let mut source = Source::open(path)?;
+    let size = source.remaining();
+    let model = Model::decode(&mut source);
+    source.check()?;
+    import(path, model, size, normalization)
 }
 
 /// [`read`] for the content of a file; `path` names it and says where other files are.
@@ -135,12 +142,21 @@ pub fn decode(
     bytes: Bytes,
     normalization: Option<Normalization>,
 ) -> Result<Imported, Error> {
+    let size = bytes.len();
+    import(path, Model::decode(bytes), size, normalization)
+}
+
+fn import(
+    path: &Path,
+    model: Result<Model, DecodeError>,
+    size: usize,
+    normalization: Option<Normalization>,
+) -> Result<Imported, Error> {
     let format = |reason: String| Error::Format {
         path: path.to_owned(),
         reason,
     };
-    let size = bytes.len();
-    let model = schema::Model::decode(bytes).map_err(|error| format(error.to_string()))?;
+    let model = model.map_err(|error| format(error.to_string()))?;
     let graph = model
         .graph
         .ok_or_else(|| format("it has no graph".to_owned()))?;
@@ -158,5 +174,5 @@ pub fn decode(
         }
         Some(_) => {}
     }
-    network::import(path, &graph, size, normalization)
+    network::import(path, graph, size, normalization)
 }

@@ -2,6 +2,7 @@
 //! nodes of the graph.
 
 use std::collections::HashMap;
+use std::mem::take;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -9,7 +10,7 @@ use candle_core::{Device, Tensor};
 
 use super::array::Array;
 use super::fold::fold;
-use super::schema::{GraphProto, NodeProto, ValueInfo};
+use super::schema::{GraphProto, NodeProto, TensorProto, ValueInfo};
 use super::{Error, Problem, Refusal};
 use crate::graph::{
     Graph, Node, NodeId, Normalization, Op, Padding, Placement, Shape, infer_shapes,
@@ -22,8 +23,8 @@ const SPARE_ELEMENTS: usize = 1 << 20;
 /// A value of the file.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
-    /// An initializer, decoded where it is needed.
-    Stored(usize),
+    /// An initializer, decoded where it is needed and dropped where it is needed last.
+    Stored(Rc<TensorProto>),
     Constant(Rc<Array>),
     Dynamic(Dynamic),
     /// Computed by a node that is not supported.
@@ -47,25 +48,36 @@ pub(super) struct Dynamic {
 /// Imports `graph`, read from a file of `size` bytes.
 pub(super) fn import(
     path: &Path,
-    graph: &GraphProto,
+    mut graph: GraphProto,
     size: usize,
     normalization: Option<Normalization>,
 ) -> Result<Imported, Error> {
-    let mut network = Network::new(path, graph, size);
+    let nodes = take(&mut graph.node);
+    let mut network = Network::new(path, graph, &nodes, size);
     network.input()?;
-    for node in &graph.node {
-        network.node(node);
+    for (index, node) in nodes.into_iter().enumerate() {
+        network.node(index, node);
     }
     network.finish(normalization)
+}
+
+/// Who reads a value.
+#[derive(Debug, Default)]
+struct Reads {
+    /// How often nodes do, and the network's output.
+    count: usize,
+    /// Index of the last node that does, `None` if the network's output does.
+    last: Option<usize>,
 }
 
 /// A graph under construction.
 pub(super) struct Network<'a> {
     path: &'a Path,
-    file: &'a GraphProto,
-    values: HashMap<&'a str, Value>,
-    /// How often each value is read, by nodes and as output.
-    uses: HashMap<&'a str, usize>,
+    /// The file's graph without what has been taken from it: nodes and initializers.
+    file: GraphProto,
+    /// Values that are still read, by name.
+    values: HashMap<String, Value>,
+    reads: HashMap<String, Reads>,
     /// Elements of constants that may still be made.
     budget: usize,
     pub(super) input_shape: [usize; 3],
@@ -75,22 +87,29 @@ pub(super) struct Network<'a> {
 }
 
 impl<'a> Network<'a> {
-    fn new(path: &'a Path, file: &'a GraphProto, size: usize) -> Self {
-        let stored = file.initializer.iter().enumerate();
-        let values = stored.map(|(index, tensor)| (tensor.name.as_str(), Value::Stored(index)));
-        let mut uses = HashMap::new();
-        let outputs = file.output.iter().map(|output| &output.name);
-        for name in file.node.iter().flat_map(|node| &node.input).chain(outputs) {
-            *uses.entry(name.as_str()).or_insert(0) += 1;
+    fn new(path: &'a Path, mut file: GraphProto, nodes: &[NodeProto], size: usize) -> Self {
+        let external = external_bytes(path, &file);
+        let stored = take(&mut file.initializer).into_iter();
+        let values = stored.map(|tensor| (tensor.name.clone(), Value::Stored(Rc::new(tensor))));
+        let mut reads: HashMap<String, Reads> = HashMap::new();
+        for (index, node) in nodes.iter().enumerate() {
+            for name in &node.input {
+                let reads = reads.entry(name.clone()).or_default();
+                reads.count += 1;
+                reads.last = Some(index);
+            }
+        }
+        for output in &file.output {
+            let reads = reads.entry(output.name.clone()).or_default();
+            reads.count += 1;
+            reads.last = None;
         }
         Self {
             path,
-            file,
             values: values.collect(),
-            uses,
-            budget: size
-                .saturating_add(external_bytes(path, file))
-                .saturating_add(SPARE_ELEMENTS),
+            file,
+            reads,
+            budget: size.saturating_add(external).saturating_add(SPARE_ELEMENTS),
             input_shape: [0; 3],
             nodes: Vec::new(),
             problems: Vec::new(),
@@ -107,7 +126,7 @@ impl<'a> Network<'a> {
 
     /// The only input that is no weight.
     fn input(&mut self) -> Result<(), Error> {
-        let is_input = |input: &&'a ValueInfo| !self.values.contains_key(input.name.as_str());
+        let is_input = |input: &&ValueInfo| !self.values.contains_key(&input.name);
         let inputs: Vec<_> = self.file.input.iter().filter(is_input).collect();
         let [input] = inputs[..] else {
             let names: Vec<_> = inputs.iter().map(|input| input.name.as_str()).collect();
@@ -133,18 +152,20 @@ impl<'a> Network<'a> {
             [height, width] => [1, height, width],
             _ => [dims[1], dims[2], dims[3]],
         };
+        let name = input.name.clone();
         let node = self.add("input", Op::Input, &[]);
         let mut value = self.dynamic(node, Shape::Image(self.input_shape), dims);
         if value.dims.len() == 2 {
             value.shape = Shape::Flat(value.dims[1]);
             value.node = self.add("flatten", Op::Flatten, &[node]);
         }
-        self.values.insert(&input.name, Value::Dynamic(value));
+        self.values.insert(name, Value::Dynamic(value));
         Ok(())
     }
 
-    fn node(&mut self, node: &'a NodeProto) {
-        let value = self.evaluate(node).unwrap_or_else(|Refusal(what)| {
+    fn node(&mut self, index: usize, mut node: NodeProto) {
+        let value = self.evaluate(index, &mut node);
+        let value = value.unwrap_or_else(|Refusal(what)| {
             self.problems.push(Problem {
                 node: node.label().to_owned(),
                 operator: node.op_type.clone(),
@@ -152,25 +173,14 @@ impl<'a> Network<'a> {
             });
             Value::Unknown
         });
-        if let Some(output) = node.output.first() {
+        if let Some(output) = node.output.into_iter().next() {
             self.values.insert(output, value);
         }
     }
 
-    fn evaluate(&mut self, node: &'a NodeProto) -> Result<Value, Refusal> {
+    fn evaluate(&mut self, index: usize, node: &mut NodeProto) -> Result<Value, Refusal> {
         self.check_operator(node)?;
-        let mut inputs = Vec::with_capacity(node.input.len());
-        for name in &node.input {
-            inputs.push(match self.values.get(name.as_str()) {
-                None if name.is_empty() => None,
-                None => {
-                    return Err(Refusal::new(format!(
-                        "nothing computes `{name}`, which it reads"
-                    )));
-                }
-                Some(value) => Some(value.clone()),
-            });
-        }
+        let mut inputs = self.inputs(index, node)?;
         if inputs
             .iter()
             .flatten()
@@ -180,15 +190,38 @@ impl<'a> Network<'a> {
         }
         let is_dynamic = |value: &Value| matches!(value, Value::Dynamic(_));
         if inputs.iter().flatten().any(is_dynamic) {
-            return self.operator(node, &inputs);
+            return self.operator(node, &mut inputs);
         }
-        self.constant_operator(node, &inputs)
+        self.constant_operator(node, inputs)
+    }
+
+    /// What node `index` reads. Values that no other reads later are only there from now on.
+    fn inputs(&mut self, index: usize, node: &NodeProto) -> Result<Vec<Option<Value>>, Refusal> {
+        let mut inputs = Vec::with_capacity(node.input.len());
+        for name in &node.input {
+            inputs.push(match self.values.get(name) {
+                None if name.is_empty() => None,
+                None => {
+                    return Err(Refusal::new(format!(
+                        "nothing computes `{name}`, which it reads"
+                    )));
+                }
+                Some(value) => Some(value.clone()),
+            });
+        }
+        let is_last = |reads: &Reads| reads.last == Some(index);
+        for name in &node.input {
+            if self.reads.get(name).is_some_and(is_last) {
+                self.values.remove(name);
+            }
+        }
+        Ok(inputs)
     }
 
     fn constant_operator(
         &mut self,
-        node: &'a NodeProto,
-        inputs: &[Option<Value>],
+        node: &mut NodeProto,
+        inputs: Vec<Option<Value>>,
     ) -> Result<Value, Refusal> {
         match (node.op_type.as_str(), inputs.first()) {
             ("Constant", _) => return self.constant_node(node),
@@ -196,8 +229,8 @@ impl<'a> Network<'a> {
             _ => {}
         }
         let inputs = inputs
-            .iter()
-            .map(|value| value.as_ref().map(|value| self.array(value)).transpose())
+            .into_iter()
+            .map(|value| value.map(|value| self.array(value)).transpose())
             .collect::<Result<Vec<_>, _>>()?;
         let Some(result) = fold(node, &inputs, self.budget) else {
             return Err(Refusal::new(
@@ -210,8 +243,8 @@ impl<'a> Network<'a> {
         Ok(Value::Constant(Rc::new(result)))
     }
 
-    fn constant_node(&mut self, node: &NodeProto) -> Result<Value, Refusal> {
-        let array = if let Some(tensor) = node.tensor("value") {
+    fn constant_node(&mut self, node: &mut NodeProto) -> Result<Value, Refusal> {
+        let array = if let Some(tensor) = node.take_tensor("value") {
             Array::decode(tensor, self.path.parent())?
         } else if let Some(values) = node.ints("value_ints") {
             Array::integers(values.to_vec())
@@ -250,15 +283,16 @@ impl<'a> Network<'a> {
         Ok(())
     }
 
-    /// A constant, decoded.
-    pub(super) fn array(&mut self, value: &Value) -> Result<Array, Refusal> {
+    /// A constant, decoded; without another copy of it in memory if it is the last to hold it.
+    pub(super) fn array(&mut self, value: Value) -> Result<Array, Refusal> {
         match value {
-            Value::Constant(array) => Ok((**array).clone()),
-            Value::Stored(index) => {
-                let tensor = &self.file.initializer[*index];
+            Value::Constant(array) => Ok(Rc::unwrap_or_clone(array)),
+            Value::Stored(tensor) => {
+                let mut tensor = Rc::unwrap_or_clone(tensor);
+                let name = take(&mut tensor.name);
                 let array = Array::decode(tensor, self.path.parent());
                 let array = array.map_err(|Refusal(what)| {
-                    Refusal(format!("its constant `{}` has {what}", tensor.name))
+                    Refusal(format!("its constant `{name}` has {what}"))
                 })?;
                 self.spend(array.data.len())?;
                 Ok(array)
@@ -270,7 +304,7 @@ impl<'a> Network<'a> {
     }
 
     /// A constant of finite floats.
-    pub(super) fn weights(&mut self, value: &Value) -> Result<Tensor, Refusal> {
+    pub(super) fn weights(&mut self, value: Value) -> Result<Tensor, Refusal> {
         let array = self.array(value)?;
         let dims = array.dims.clone();
         let values = array.floats();
@@ -282,9 +316,9 @@ impl<'a> Network<'a> {
     }
 
     /// Name of the parameter `value` without its last part, the name of its layer in PyTorch.
-    pub(super) fn layer_name(&self, value: Option<&Value>, node: &NodeProto) -> String {
+    pub(super) fn layer_name(value: Option<&Value>, node: &NodeProto) -> String {
         let stored = match value {
-            Some(Value::Stored(index)) => Some(&self.file.initializer[*index].name),
+            Some(Value::Stored(tensor)) => Some(&tensor.name),
             _ => None,
         };
         let layer = stored.and_then(|name| name.strip_suffix(".weight"));
@@ -316,12 +350,12 @@ impl<'a> Network<'a> {
         let is_output =
             |name: &&String| self.file.output.iter().any(|output| output.name == **name);
         name.filter(is_output)
-            .is_some_and(|name| self.uses.get(name.as_str()) == Some(&1))
+            .is_some_and(|name| self.is_read_once(name))
     }
 
-    /// Whether a single node reads `name`.
+    /// Whether `name` is read in one place only.
     pub(super) fn is_read_once(&self, name: &str) -> bool {
-        self.uses.get(name) == Some(&1)
+        self.reads.get(name).is_some_and(|reads| reads.count == 1)
     }
 
     fn finish(mut self, normalization: Option<Normalization>) -> Result<Imported, Error> {
@@ -335,13 +369,13 @@ impl<'a> Network<'a> {
             let names: Vec<_> = self.file.output.iter().map(|output| &output.name).collect();
             return Err(self.interface(format!("one output expected, found {names:?}")));
         };
-        let value = match self.values.get(output.name.as_str()).cloned() {
+        let output = output.name.clone();
+        let value = match self.values.get(&output).cloned() {
             Some(Value::Dynamic(value)) => self.flat(&value),
             _ => Err(Refusal::new("nothing computes it from the input")),
         };
-        let value = value.map_err(|Refusal(what)| {
-            self.interface(format!("the output `{}`: {what}", output.name))
-        })?;
+        let value = value
+            .map_err(|Refusal(what)| self.interface(format!("the output `{output}`: {what}")))?;
         let graph = Graph {
             name: self.name(),
             input_shape: self.input_shape,

@@ -58,7 +58,7 @@ const KNOWN: [&str; 46] = [
     "Where",
 ];
 
-impl<'a> Network<'a> {
+impl Network<'_> {
     /// Refuses operators that are not known at all, with what would help.
     pub(super) fn check_operator(&self, node: &NodeProto) -> Result<(), Refusal> {
         let standard = matches!(node.domain.as_str(), "" | "ai.onnx");
@@ -91,12 +91,13 @@ impl<'a> Network<'a> {
     /// An operator of which an input depends on the image.
     pub(super) fn operator(
         &mut self,
-        node: &'a NodeProto,
-        inputs: &[Option<Value>],
+        node: &NodeProto,
+        inputs: &mut [Option<Value>],
     ) -> Result<Value, Refusal> {
         let Some(Some(Value::Dynamic(first))) = inputs.first() else {
             return self.constant_first(node, inputs);
         };
+        let first = &first.clone();
         let name = node.label();
         let value = match node.op_type.as_str() {
             "Shape" => return Ok(Value::Constant(shape_of(node, &first.dims).into())),
@@ -149,7 +150,7 @@ impl<'a> Network<'a> {
     /// The same with the constant in front.
     fn constant_first(
         &mut self,
-        node: &'a NodeProto,
+        node: &NodeProto,
         inputs: &[Option<Value>],
     ) -> Result<Value, Refusal> {
         match (node.op_type.as_str(), inputs) {
@@ -171,7 +172,7 @@ impl<'a> Network<'a> {
         attribute: &str,
     ) -> Result<Option<Vec<i64>>, Refusal> {
         match inputs.get(1) {
-            Some(Some(value)) => Ok(Some(self.array(value)?.ints()?.to_vec())),
+            Some(Some(value)) => Ok(Some(self.array(value.clone())?.ints()?.to_vec())),
             _ => Ok(node.ints(attribute).map(<[i64]>::to_vec)),
         }
     }
@@ -287,7 +288,7 @@ impl<'a> Network<'a> {
             .iter()
             .enumerate()
             .map(|(index, input)| match input {
-                Some(input) if index > 0 => self.array(input).map(Some),
+                Some(input) if index > 0 => self.array(input.clone()).map(Some),
                 _ => Ok(None),
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -326,13 +327,13 @@ impl<'a> Network<'a> {
         }
         let amounts = self.list(node, inputs, "pads")?.unwrap_or_default();
         if let Some(Some(filler)) = inputs.get(2) {
-            let filler = self.array(filler)?.floats();
+            let filler = self.array(filler.clone())?.floats();
             if filler.iter().any(|&value| value != 0.0) {
                 return Err(Refusal::new("only zeros can be added"));
             }
         }
         let axes = match inputs.get(3) {
-            Some(Some(axes)) => self.array(axes)?.ints()?.to_vec(),
+            Some(Some(axes)) => self.array(axes.clone())?.ints()?.to_vec(),
             _ => (0..value.dims.len() as i64).collect(),
         };
         if amounts.len() != 2 * axes.len() || value.dims.len() != 4 {
@@ -417,7 +418,7 @@ impl<'a> Network<'a> {
     ) -> Result<Dynamic, Refusal> {
         let mut bound = |index: usize, none: f32| match inputs.get(index) {
             Some(Some(bound)) => {
-                let bound = self.array(bound)?.floats();
+                let bound = self.array(bound.clone())?.floats();
                 Ok(bound.first().copied().unwrap_or(none))
             }
             _ => Ok(none),
@@ -444,7 +445,7 @@ impl<'a> Network<'a> {
         let [_, Some(bound @ (Value::Constant(_) | Value::Stored(_)))] = inputs else {
             return Err(Refusal::new("two values that depend on the image"));
         };
-        let bound = self.array(bound)?.floats();
+        let bound = self.array(bound.clone())?.floats();
         let is_relu = matches!(self.nodes[value.node.0].op, Op::Relu);
         match (node.op_type.as_str(), &bound[..]) {
             ("Max", [0.0]) => self.pointwise(node.label(), Op::Relu, value),

@@ -86,7 +86,7 @@ pub(super) struct TensorProto {
     pub(super) int64_data: Vec<i64>,
     #[prost(string, tag = "8")]
     pub(super) name: String,
-    /// A view of the file's bytes, not a copy of them.
+    /// A view of the decoded bytes, or memory of its own; see `source`.
     #[prost(bytes = "bytes", tag = "9")]
     pub(super) raw_data: Bytes,
     #[prost(double, repeated, tag = "10")]

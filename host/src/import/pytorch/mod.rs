@@ -7,11 +7,12 @@ mod tensors;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 
-use crate::graph::tensor_file;
+use crate::graph::tensor_file::{self, Source};
 use crate::pickle::{Id, Object, Pickle};
 use storages::Storages;
 use tensors::{Record, record};
@@ -31,6 +32,9 @@ const KEYS: [&str; 8] = [
 /// Why a file of PyTorch cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The file cannot be read; the message names it.
+    #[error(transparent)]
+    Io(#[from] io::Error),
     /// A damaged file, or one of another kind.
     #[error("`{path}` is no checkpoint of PyTorch: {what}")]
     Format {
@@ -61,23 +65,31 @@ pub enum Error {
     },
 }
 
-/// A file of named tensors in memory.
+/// A file of named tensors. Each is read when it is asked for, so that their bytes are never in
+/// memory twice.
 #[derive(Debug)]
 pub(super) struct TorchFile {
     path: PathBuf,
-    bytes: Vec<u8>,
     storages: Storages,
     records: BTreeMap<String, Record>,
 }
 
 impl TorchFile {
-    /// Finds the tensors in the content of a file that is called `path`.
+    /// Finds the tensors in the file at `path`.
+    pub(super) fn read(path: &Path) -> Result<Self, Error> {
+        let file = fs_err::File::open(path)?;
+        let length = file.metadata()?.len();
+        Self::open(path, Box::new(file), length)
+    }
+
+    /// [`read`](Self::read) for the content of a file that is called `path`.
     pub(super) fn decode(path: &Path, bytes: Vec<u8>) -> Result<Self, Error> {
-        let format = |what| Error::Format {
-            path: path.to_owned(),
-            what,
-        };
-        let (pickle, storages) = storages::open(&bytes).map_err(format)?;
+        let length = bytes.len() as u64;
+        Self::open(path, Box::new(Cursor::new(bytes)), length)
+    }
+
+    fn open(path: &Path, source: Box<dyn Source>, length: u64) -> Result<Self, Error> {
+        let (pickle, storages) = storages::open(path, source, length)?;
         let content = |found| Error::Content {
             path: path.to_owned(),
             found,
@@ -94,7 +106,6 @@ impl TorchFile {
         }
         Ok(Self {
             path: path.to_owned(),
-            bytes,
             storages,
             records,
         })
@@ -132,7 +143,7 @@ impl TorchFile {
             }
             .into());
         }
-        let values = record.values(&self.bytes, &self.storages);
+        let values = record.values(&self.storages);
         let values = values.map_err(|what| Error::Tensor {
             path: path(),
             tensor: tensor(),

@@ -1,6 +1,7 @@
 //! Tensors as pickles describe them: part of a storage, with steps.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use crate::pickle::{Id, Object, Pickle};
 
@@ -8,6 +9,8 @@ use super::storages::Storages;
 
 /// Wrappers within wrappers that are followed.
 const DEEPEST: usize = 4;
+/// Elements that are read at once, so that few bytes are in memory beside their numbers.
+const PIECE: usize = 1 << 14;
 
 /// A tensor within its storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,30 +58,82 @@ impl Element {
             Self::Integer(bytes) => bytes,
         }
     }
+
+    /// Appends the elements in `bytes`.
+    fn decode(self, bytes: &[u8], numbers: &mut Vec<f32>) -> Result<(), String> {
+        match self {
+            Self::F32 => append(numbers, bytes, f32::from_le_bytes),
+            Self::F64 => append(numbers, bytes, |bytes| f64::from_le_bytes(bytes) as f32),
+            Self::F16 => append(numbers, bytes, |bytes| {
+                half::f16::from_le_bytes(bytes).into()
+            }),
+            Self::Bf16 => append(numbers, bytes, |bytes| {
+                half::bf16::from_le_bytes(bytes).into()
+            }),
+            Self::Integer(bytes) => {
+                return Err(format!(
+                    "integers of {bytes} byte(s), where numbers are expected"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Appends numbers of `N` bytes.
+fn append<const N: usize>(numbers: &mut Vec<f32>, bytes: &[u8], decode: impl Fn([u8; N]) -> f32) {
+    let (elements, _) = bytes.as_chunks::<N>();
+    numbers.extend(elements.iter().map(|&element| decode(element)));
 }
 
 impl Record {
     /// All elements, row major.
-    pub(super) fn values(&self, file: &[u8], storages: &Storages) -> Result<Vec<f32>, String> {
+    pub(super) fn values(&self, storages: &Storages) -> Result<Vec<f32>, String> {
         let size = self.stored.checked_mul(self.element.bytes());
         let size = size.ok_or("its storage is too large")?;
-        let bytes = storages.bytes(file, &self.key, size)?;
-        self.check_reach()?;
-        match self.element {
-            Element::F32 => Ok(self.gather(bytes, f32::from_le_bytes)),
-            Element::F64 => Ok(self.gather(bytes, |bytes| f64::from_le_bytes(bytes) as f32)),
-            Element::F16 => Ok(self.gather(bytes, |bytes| half::f16::from_le_bytes(bytes).into())),
-            Element::Bf16 => {
-                Ok(self.gather(bytes, |bytes| half::bf16::from_le_bytes(bytes).into()))
-            }
-            Element::Integer(bytes) => Err(format!(
-                "integers of {bytes} byte(s), where numbers are expected"
-            )),
+        let place = storages.find(&self.key, size)?;
+        let reach = self.reach()?;
+        let numbers = self.numbers(storages, place, reach)?;
+        if self.is_contiguous() {
+            return Ok(numbers);
         }
+        Ok(self.gather(&numbers))
     }
 
-    /// Whether all elements lie within the storage, and are no more than it has.
-    fn check_reach(&self) -> Result<(), String> {
+    /// The elements of the storage at `place` that are in `range`.
+    fn numbers(
+        &self,
+        storages: &Storages,
+        place: u64,
+        range: Range<usize>,
+    ) -> Result<Vec<f32>, String> {
+        let mut numbers = Vec::with_capacity(range.len());
+        for start in range.clone().step_by(PIECE) {
+            let end = range.end.min(start + PIECE);
+            let [start, end] = [start, end].map(|element| element * self.element.bytes());
+            let bytes = storages.read(place + start as u64, end - start)?;
+            self.element.decode(&bytes, &mut numbers)?;
+        }
+        Ok(numbers)
+    }
+
+    /// Whether the elements lie in the storage one after the other, row major.
+    fn is_contiguous(&self) -> bool {
+        let mut next = 1_usize;
+        self.shape
+            .iter()
+            .zip(&self.strides)
+            .rev()
+            .all(|(&size, &stride)| {
+                let expected = next;
+                next = next.saturating_mul(size);
+                size == 1 || stride == expected
+            })
+    }
+
+    /// From the first of the storage's elements to the last, if all lie within it and are no more
+    /// than it has.
+    fn reach(&self) -> Result<Range<usize>, String> {
         let mut count = 1usize;
         let mut last = Some(self.offset);
         for (&size, &stride) in self.shape.iter().zip(&self.strides) {
@@ -86,24 +141,25 @@ impl Record {
             let reach = size.saturating_sub(1).checked_mul(stride);
             last = last.and_then(|last| last.checked_add(reach?));
         }
-        let within = last.is_some_and(|last| last < self.stored);
-        if count == 0 || (within && count <= self.stored) {
-            return Ok(());
+        match last {
+            _ if count == 0 => Ok(0..0),
+            Some(last) if last < self.stored && count <= self.stored => Ok(self.offset..last + 1),
+            _ => Err(format!(
+                "shape {:?} with steps {:?} does not fit its {} stored elements; save \
+                 `tensor.contiguous()`",
+                self.shape, self.strides, self.stored
+            )),
         }
-        Err(format!(
-            "shape {:?} with steps {:?} does not fit its {} stored elements; save `tensor.contiguous()`",
-            self.shape, self.strides, self.stored
-        ))
     }
 
-    fn gather<const N: usize>(&self, bytes: &[u8], decode: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-        let (elements, _) = bytes.as_chunks::<N>();
+    /// The elements, row major, from those of the storage that begin with the first one.
+    fn gather(&self, numbers: &[f32]) -> Vec<f32> {
         let count = (self.shape.iter()).fold(1, |count: usize, &size| count.saturating_mul(size));
         let mut position = vec![0; self.shape.len()];
-        let mut index = self.offset;
+        let mut index = 0;
         let mut values = Vec::with_capacity(count);
         for _ in 0..count {
-            values.push(decode(elements[index]));
+            values.push(numbers[index]);
             for axis in (0..self.shape.len()).rev() {
                 position[axis] += 1;
                 index += self.strides[axis];

@@ -123,6 +123,30 @@ fn both_formats_are_read_views_included() {
 }
 
 #[test]
+fn tensors_may_share_a_storage() {
+    let mut second = rebuilt(0, 6, [1, 3], [3, 1], false);
+    let offset = second.windows(3).position(|bytes| bytes == b"tQK").unwrap() + 3;
+    second[offset] = 3;
+    let mut turned = rebuilt(0, 6, [2, 2], [1, 2], false);
+    turned[offset] = 2;
+    let object = dict(&[
+        entry("first", &rebuilt(0, 6, [1, 3], [3, 1], false)),
+        entry("second", &second),
+        entry("turned", &turned),
+    ]);
+    let file = read(archive(&object)).unwrap();
+    for (name, shape, expected) in [
+        ("first", [1, 3], &[0.0, 1.0, 2.0][..]),
+        ("second", [1, 3], &[3.0, 4.0, 5.0]),
+        ("turned", [2, 2], &[2.0, 4.0, 3.0, 5.0]),
+    ] {
+        let tensor = file.tensor(name, &shape).unwrap();
+        let values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(values, expected, "{name}");
+    }
+}
+
+#[test]
 fn weights_within_a_checkpoint_are_found() {
     let weights = weights_of(false);
     for keys in [&["state_dict"][..], &["anything"], &["outer", "model"]] {
