@@ -85,13 +85,20 @@ pub struct CalibratedLayer {
     pub fast: bool,
 }
 
-/// The blob section while it is being built.
+/// The blob section while it is being built or changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Blobs {
     bytes: Vec<u8>,
 }
 
 impl Blobs {
+    /// Those of a packed file.
+    pub(crate) fn of(section: &[u8]) -> Self {
+        Self {
+            bytes: section.to_vec(),
+        }
+    }
+
     /// Appends `content` at the next aligned offset.
     pub fn push(&mut self, content: &[u8]) -> Blob {
         self.bytes
@@ -116,6 +123,11 @@ impl Blobs {
     pub(crate) fn put(&mut self, blob: Blob, index: usize, element: &[u8]) {
         let place = blob.offset as usize + index * element.len();
         self.bytes[place..][..element.len()].copy_from_slice(element);
+    }
+
+    /// Drops everything from the offset `end` on.
+    pub(crate) fn truncate(&mut self, end: usize) {
+        self.bytes.truncate(end);
     }
 
     /// All bytes so far.

@@ -1,18 +1,19 @@
 //! A packed file in parts, to give it other parameters.
 
 use lowbit_runtime::calibration::{Layer, Payload, Rescale};
-use lowbit_runtime::format::{Blob, Calibration, Header, Kind, Model, Operation};
+use lowbit_runtime::format::{Calibration, Header, Kind, Model, Operation};
 
 use super::rescale::rescaled;
 use super::{Error, file};
 use crate::integer::IntegerNetwork;
+use crate::lower::Blobs;
 
 /// A packed file whose parameters can be changed.
 #[derive(Debug, Clone)]
 pub struct Parts<'a> {
     header: Header<'a>,
     pub(super) operations: Vec<Operation<'a>>,
-    pub(super) blobs: Vec<u8>,
+    pub(super) blobs: Blobs,
     version: u32,
 }
 
@@ -23,7 +24,7 @@ impl<'a> Parts<'a> {
         Self {
             header: *model.header(),
             operations: model.operations().collect(),
-            blobs: model.blobs().to_vec(),
+            blobs: Blobs::of(model.blobs()),
             version: model.version(),
         }
     }
@@ -44,8 +45,10 @@ impl<'a> Parts<'a> {
         };
         for channel in 0..layer.channels() {
             if let Some((multiplier, bias)) = layer.get(channel) {
-                self.put(requantize.multipliers, channel, &multiplier.to_le_bytes());
-                self.put(requantize.biases, channel, &bias.to_le_bytes());
+                self.blobs
+                    .put(requantize.multipliers, channel, &multiplier.to_le_bytes());
+                self.blobs
+                    .put(requantize.biases, channel, &bias.to_le_bytes());
             }
         }
     }
@@ -82,7 +85,7 @@ impl<'a> Parts<'a> {
             operations.extend(postcard::to_allocvec(operation)?);
         }
         let header = postcard::to_allocvec(&self.header)?;
-        file::lay_out(&header, &operations, &self.blobs)
+        file::lay_out(&header, &operations, self.blobs.as_bytes())
     }
 
     /// The file with the golden results that follow from its parameters.
@@ -106,27 +109,13 @@ impl<'a> Parts<'a> {
             let (logits, digests) = network.logits_and_digests(pixels)?;
             for (class, logit) in logits.iter().enumerate() {
                 let place = image * logits.len() + class;
-                self.put(golden.logits, place, &logit.to_le_bytes());
+                self.blobs.put(golden.logits, place, &logit.to_le_bytes());
             }
             for (operation, digest) in digests.iter().enumerate() {
                 let place = image * digests.len() + operation;
-                self.put(golden.digests, place, &digest.to_le_bytes());
+                self.blobs.put(golden.digests, place, &digest.to_le_bytes());
             }
         }
         Ok(())
-    }
-
-    /// The element of `N` bytes at `index` of a blob.
-    pub(super) fn get<const N: usize>(&self, blob: Blob, index: usize) -> [u8; N] {
-        let mut bytes = [0; N];
-        let place = blob.offset as usize + index * N;
-        bytes.copy_from_slice(&self.blobs[place..][..N]);
-        bytes
-    }
-
-    /// Writes element `index` of a blob.
-    pub(super) fn put(&mut self, blob: Blob, index: usize, bytes: &[u8]) {
-        let place = blob.offset as usize + index * bytes.len();
-        self.blobs[place..][..bytes.len()].copy_from_slice(bytes);
     }
 }

@@ -85,15 +85,15 @@ impl Editor<'_> {
             ..
         } = *requantize;
         for channel in 0..shifts.length as usize {
-            let [shift] = self.parts.get(shifts, channel);
+            let [shift] = self.parts.blobs.get(shifts, channel);
             let affine = self.rescale.written(&Affine {
-                multiplier: i32::from_le_bytes(self.parts.get(multipliers, channel)),
-                bias: i64::from_le_bytes(self.parts.get(biases, channel)),
+                multiplier: i32::from_le_bytes(self.parts.blobs.get(multipliers, channel)),
+                bias: i64::from_le_bytes(self.parts.blobs.get(biases, channel)),
                 shift,
             })?;
             let (multiplier, bias) = (affine.multiplier.to_le_bytes(), affine.bias.to_le_bytes());
-            self.parts.put(multipliers, channel, &multiplier);
-            self.parts.put(biases, channel, &bias);
+            self.parts.blobs.put(multipliers, channel, &multiplier);
+            self.parts.blobs.put(biases, channel, &bias);
         }
         Some(())
     }
@@ -188,9 +188,11 @@ impl Editor<'_> {
         change: impl Fn(Rescale, i32) -> Option<i32>,
     ) -> Option<()> {
         for index in 0..multipliers.length as usize / size_of::<i32>() {
-            let multiplier = i32::from_le_bytes(self.parts.get(multipliers, index));
+            let multiplier = i32::from_le_bytes(self.parts.blobs.get(multipliers, index));
             let changed = change(self.rescale, multiplier)?;
-            self.parts.put(multipliers, index, &changed.to_le_bytes());
+            self.parts
+                .blobs
+                .put(multipliers, index, &changed.to_le_bytes());
         }
         Some(())
     }
