@@ -9,7 +9,7 @@ use lowbit_host::board::transport::{InProcess, Transport, TransportError};
 use lowbit_host::board::{BoardSpec, Client, Error, Options, Registry, Settings, Verdict, verify};
 use lowbit_host::data::Dataset;
 use lowbit_runtime::protocol::{
-    FRAME_BYTES, FrameReader, HelloReply, PROTOCOL_VERSION, Reply, TickUnit, encode,
+    FRAME_BYTES, FrameReader, HelloReply, PROTOCOL_VERSION, Reply, Request, TickUnit, encode,
 };
 use lowbit_runtime::testing::{PIXELS, tiny_model};
 use rand::{Rng, RngExt, SeedableRng};
@@ -270,6 +270,7 @@ fn another_protocol_is_named_with_both_versions() {
         core: "later",
         tick: TickUnit::Cycles,
         chunk_bytes: 64,
+        ahead_bytes: 0,
         arena_bytes: 0,
         stack_bytes: 0,
         slots: 1,
@@ -376,4 +377,120 @@ fn a_bad_cable_delays_but_changes_nothing() {
     }
     let damaged = *damaged.lock().expect("not poisoned");
     assert!(damaged.iter().all(|&count| count > 5), "{damaged:?}");
+}
+
+/// What has passed a line, in its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Passed {
+    Pixels,
+    Run,
+    Ran,
+    Other,
+}
+
+/// A line that notes what passes it and loses one frame in one direction.
+struct Watched {
+    inner: InProcess,
+    passed: Arc<Mutex<Vec<Passed>>>,
+    /// How many requests and replies pass before one is lost.
+    lost: [Option<usize>; 2],
+}
+
+impl Watched {
+    fn new(lost: [Option<usize>; 2]) -> Self {
+        Self {
+            inner: InProcess::start(&board()),
+            passed: Arc::default(),
+            lost,
+        }
+    }
+
+    /// Notes the frames in `bytes`, and says whether they are to be lost.
+    fn pass(&mut self, bytes: &[u8], is_reply: bool) -> bool {
+        let mut memory = [0; FRAME_BYTES];
+        let mut reader = FrameReader::new(&mut memory);
+        for &byte in bytes {
+            let Some(frame) = reader.push(byte) else {
+                continue;
+            };
+            let message = frame.expect("is whole").message;
+            let passed = match is_reply {
+                true => match postcard::from_bytes(message).expect("is a reply") {
+                    Reply::Ran { .. } => Passed::Ran,
+                    _ => Passed::Other,
+                },
+                false => match postcard::from_bytes(message).expect("is a request") {
+                    Request::Input { .. } => Passed::Pixels,
+                    Request::Run { .. } => Passed::Run,
+                    _ => Passed::Other,
+                },
+            };
+            self.passed.lock().expect("not poisoned").push(passed);
+            let lost = &mut self.lost[usize::from(is_reply)];
+            *lost = match *lost {
+                Some(0) => {
+                    *lost = None;
+                    return true;
+                }
+                lost => lost.map(|left| left - 1),
+            };
+        }
+        false
+    }
+}
+
+impl Transport for Watched {
+    fn send(&mut self, bytes: &[u8]) -> Result<(), TransportError> {
+        match self.pass(bytes, false) {
+            true => Ok(()),
+            false => self.inner.send(bytes),
+        }
+    }
+
+    fn receive(&mut self, timeout: Duration) -> Result<Option<Vec<u8>>, TransportError> {
+        let received = self.inner.receive(timeout)?;
+        Ok(received.filter(|bytes| !self.pass(bytes, true)))
+    }
+
+    fn describe(&self) -> String {
+        "the test".into()
+    }
+}
+
+#[test]
+fn the_next_images_travel_while_the_board_computes() {
+    let line = Watched::new([None, None]);
+    let passed = Arc::clone(&line.passed);
+    let mut client = connect(line).expect("connects");
+    let model = tiny_model(3, 1);
+    client.flash(&model, &mut |_| {}).expect("is taken");
+    passed.lock().expect("not poisoned").clear();
+    let options = Options::default();
+    let verdict = verify(&mut client, &model, &images(4), options, &mut |_| {});
+    assert!(verdict.expect("runs").is_equal());
+    let passed = passed.lock().expect("not poisoned");
+    let requests = |passed: &Passed| matches!(passed, Passed::Pixels | Passed::Run);
+    let second = passed.iter().position(|&passed| passed == Passed::Ran);
+    let after = &passed[second.expect("the first image") + 1..];
+    let ahead: Vec<_> = after.iter().copied().take_while(requests).collect();
+    assert_eq!(ahead, [[Passed::Pixels, Passed::Run]; 3].as_flattened());
+}
+
+#[test]
+fn any_frame_may_be_lost_and_no_result_is_wrong() {
+    let model = tiny_model(3, 1);
+    let verdict = |lost| {
+        let mut client = connect(Watched::new(lost)).expect("connects");
+        client.flash(&model, &mut |_| {}).expect("is taken");
+        let options = Options { layers: true };
+        let verdict = verify(&mut client, &model, &images(6), options, &mut |_| {}).expect("runs");
+        (verdict.is_equal(), verdict.images, verdict.confusion)
+    };
+    let whole = verdict([None, None]);
+    assert_eq!((whole.0, whole.1), (true, 6));
+    // The first frames belong to the model, three to every image.
+    for place in 5..5 + 3 * 6 {
+        assert_eq!(verdict([Some(place), None]), whole, "request {place}");
+        assert_eq!(verdict([None, Some(place)]), whole, "reply {place}");
+    }
 }

@@ -164,7 +164,7 @@ fn the_page_is_enough_to_use_a_board() {
     let [kind, _protocol] = [(); 2].map(|()| take_number(&mut hello));
     let [_runtime, board, _core] = [(); 3].map(|()| take_bytes(&mut hello));
     assert_eq!((kind, board), (0, &b"linux"[..]));
-    let [tick, chunk] = [(); 2].map(|()| take_number(&mut hello) as usize);
+    let [tick, chunk, _ahead] = [(); 3].map(|()| take_number(&mut hello) as usize);
     assert_eq!(tick, 2);
     assert_eq!(hello.last(), Some(&0), "there is no model yet");
 

@@ -26,6 +26,7 @@ const IDENTITY: Identity = Identity {
     name: "b-l475e-iot01a",
     core: "cortex-m4f",
     slots: 2,
+    ahead_bytes: 0,
 };
 /// Of the core and the serial port.
 const CLOCK: u32 = 80_000_000;
@@ -57,8 +58,12 @@ fn serve_emulated() -> ! {
     // SAFETY: nothing else uses the core's timer.
     let instructions = unsafe { Instructions::new(INSTRUCTIONS_PER_TWO_TICKS) };
     let file = c"b-l475e-iot01a.flash";
+    let identity = Identity {
+        ahead_bytes: emulation::AHEAD_BYTES,
+        ..IDENTITY
+    };
     emulation::serve(
-        IDENTITY,
+        identity,
         file,
         port::open(CLOCK),
         instructions,

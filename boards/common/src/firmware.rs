@@ -24,6 +24,8 @@ pub struct Identity {
     pub core: &'static str,
     /// Number of model slots.
     pub slots: u8,
+    /// Bytes that the link keeps while the board is busy; 0 if it loses what comes meanwhile.
+    pub ahead_bytes: u32,
 }
 
 /// Memory for frames of at most `FRAME` bytes and for results of `RESULTS` bytes.
@@ -134,6 +136,7 @@ where
             tick: C::UNIT,
             stack_bytes: stack::reserved(),
             slots: identity.slots,
+            ahead_bytes: identity.ahead_bytes,
         },
         link,
         flash,

@@ -7,6 +7,10 @@ use esp_hal::Blocking;
 use esp_hal::peripherals::USB_DEVICE;
 use esp_hal::usb::usb_serial_jtag::{UsbSerialJtag, UsbSerialJtagRx, UsbSerialJtagTx};
 
+/// The host's computer keeps what the chip's buffer has no room for: an image of 32 x 32 x 3 and its
+/// request, less than what its system keeps before a program has to wait.
+pub(crate) const AHEAD_BYTES: u32 = 4 << 10;
+
 /// The port. The host's computer waits while its buffer is full, so that no byte is lost.
 pub(crate) struct Usb {
     receive: UsbSerialJtagRx<'static, Blocking>,

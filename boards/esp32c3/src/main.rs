@@ -25,6 +25,7 @@ const IDENTITY: Identity = Identity {
     name: "esp32c3",
     core: "rv32imc",
     slots: 2,
+    ahead_bytes: link::AHEAD_BYTES,
 };
 
 static WORKSPACE: ConstStaticCell<Workspace<FRAME_BYTES, { 4 * MAX_OPERATIONS as usize }>> =

@@ -23,6 +23,8 @@ use crate::sensor::FolderSensor;
 
 /// As in board.toml.
 const SLOTS: u8 = 2;
+/// A pipe and a connection keep what has not been read: a few images, and less than either holds.
+const AHEAD_BYTES: u32 = 32 << 10;
 const MODEL_BYTES: u64 = 128 << 20;
 const ARENA_BYTES: usize = 64 << 20;
 
@@ -104,6 +106,7 @@ where
             tick: TickUnit::Nanoseconds,
             stack_bytes: 0,
             slots: SLOTS,
+            ahead_bytes: AHEAD_BYTES,
         },
         link,
         flash,

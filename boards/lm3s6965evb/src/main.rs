@@ -29,6 +29,7 @@ fn main() -> ! {
         name: "lm3s6965evb",
         core: "cortex-m3",
         slots: 1,
+        ahead_bytes: emulation::AHEAD_BYTES,
     };
     let link = Serial::new(port, interrupt);
     emulation::serve(

@@ -29,6 +29,7 @@ fn main() -> ! {
         name: "microbit",
         core: "cortex-m0",
         slots: 1,
+        ahead_bytes: emulation::AHEAD_BYTES,
     };
     let link = Serial::new(port, interrupt);
     emulation::serve(

@@ -29,6 +29,7 @@ fn main() -> ! {
         name: "mps2-an386",
         core: "cortex-m4f",
         slots: 2,
+        ahead_bytes: emulation::AHEAD_BYTES,
     };
     let link = Serial::new(port, interrupt);
     emulation::serve(

@@ -29,6 +29,7 @@ fn main() -> ! {
         name: "mps2-an505",
         core: "cortex-m33",
         slots: 2,
+        ahead_bytes: emulation::AHEAD_BYTES,
     };
     let link = Serial::new(port, interrupt);
     emulation::serve(

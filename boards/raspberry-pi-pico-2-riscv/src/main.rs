@@ -27,6 +27,7 @@ const IDENTITY: Identity = Identity {
     name: "raspberry-pi-pico-2-riscv",
     core: "rv32imac",
     slots: 2,
+    ahead_bytes: 0,
 };
 /// Of the board, in Hz.
 const CRYSTAL: u32 = 12_000_000;

@@ -19,6 +19,7 @@ const IDENTITY: Identity = Identity {
     name: "raspberry-pi-pico-2",
     core: "cortex-m33",
     slots: 2,
+    ahead_bytes: 0,
 };
 const FLASH_BYTES: usize = 4 << 20;
 

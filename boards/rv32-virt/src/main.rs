@@ -28,6 +28,7 @@ fn main() -> ! {
         name: "rv32-virt",
         core: "rv32imac",
         slots: 2,
+        ahead_bytes: emulation::AHEAD_BYTES,
     };
     let link = Serial::new(port, interrupt);
     emulation::serve(

@@ -140,6 +140,9 @@ pub struct HelloReply<'a> {
     pub tick: TickUnit,
     /// Most bytes of `data` in a message.
     pub chunk_bytes: u32,
+    /// Bytes of frames that the board's link keeps while the board is busy; 0 if it loses what
+    /// comes meanwhile.
+    pub ahead_bytes: u32,
     /// Bytes of arena.
     pub arena_bytes: u32,
     /// Bytes reserved for the stack.

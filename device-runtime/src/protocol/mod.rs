@@ -21,6 +21,11 @@
 //! host chooses one by chance, so that no reply to an earlier conversation can be taken for one to
 //! its own.
 //!
+//! A host may send requests ahead of the replies to those before, as long as no more than
+//! [`HelloReply::ahead_bytes`] bytes of frames are unanswered. The board carries them out in their
+//! order. What is missing then can no longer be repeated, as later numbers have come: everything
+//! that depends on it is asked for anew, with new numbers.
+//!
 //! A conversation starts with [`Request::Hello`]. Its number in the enum, and the first two fields
 //! of [`HelloReply`], are the same in every version of the protocol, so that two sides of different
 //! versions can tell each other which they are ([`versions`]).
@@ -62,4 +67,4 @@ pub use message::{
 };
 
 /// Version of the messages. The two sides must have the same.
-pub const PROTOCOL_VERSION: u16 = 3;
+pub const PROTOCOL_VERSION: u16 = 4;

@@ -110,6 +110,7 @@ fn replies<'a>(data: &'a [u8], text: &'a str, number: u32) -> [Reply<'a>; 10] {
         core: text,
         tick: TickUnit::Instructions,
         chunk_bytes: number,
+        ahead_bytes: number,
         arena_bytes: number,
         stack_bytes: number,
         slots: number as u8,

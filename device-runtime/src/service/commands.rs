@@ -231,6 +231,7 @@ impl<'a, F: ModelFlash, P: Platform> Commands<'a, F, P> {
             core: self.description.core,
             tick: self.description.tick,
             chunk_bytes: self.chunk as u32,
+            ahead_bytes: self.description.ahead_bytes,
             arena_bytes: self.arena.len() as u32,
             stack_bytes: self.description.stack_bytes,
             slots: self.description.slots,

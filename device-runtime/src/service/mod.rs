@@ -58,6 +58,9 @@ pub struct Description<'a> {
     pub stack_bytes: u32,
     /// Number of slots that the flash is divided into.
     pub slots: u8,
+    /// Bytes that the link keeps while the board is busy, see
+    /// [`HelloReply::ahead_bytes`](crate::protocol::HelloReply::ahead_bytes).
+    pub ahead_bytes: u32,
 }
 
 /// What a board knows about itself while it runs.

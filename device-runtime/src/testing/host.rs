@@ -111,6 +111,7 @@ pub fn exchange(flash: &mut MemoryFlash, slots: u8, line: &[u8]) -> Vec<u8> {
             tick: TickUnit::Cycles,
             stack_bytes: 4096,
             slots,
+            ahead_bytes: 4096,
         },
         link: Line {
             requests: line,

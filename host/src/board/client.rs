@@ -22,6 +22,8 @@ pub struct Greeting {
     pub tick: TickUnit,
     /// Most bytes of data in a message.
     pub chunk_bytes: usize,
+    /// Bytes of requests that its link keeps while it is busy.
+    pub ahead_bytes: usize,
     /// Bytes of arena.
     pub arena_bytes: u32,
     /// Bytes reserved for the stack.
@@ -42,6 +44,7 @@ impl From<HelloReply<'_>> for Greeting {
             core: hello.core.to_owned(),
             tick: hello.tick,
             chunk_bytes: hello.chunk_bytes as usize,
+            ahead_bytes: hello.ahead_bytes as usize,
             arena_bytes: hello.arena_bytes,
             stack_bytes: hello.stack_bytes,
             slots: hello.slots,
@@ -62,7 +65,7 @@ pub struct Inference {
 
 /// A conversation with a board.
 pub struct Client {
-    line: Line,
+    pub(super) line: Line,
     greeting: Greeting,
 }
 
@@ -89,6 +92,7 @@ impl Client {
             Reply::Hello(hello) if hello.chunk_bytes > 0 => Some(Greeting::from(hello)),
             _ => None,
         })?;
+        line.allow_ahead(greeting.ahead_bytes);
         tracing::debug!(?greeting, "connected");
         Ok(Self { line, greeting })
     }
@@ -158,10 +162,15 @@ impl Client {
     }
 
     /// Number of operations of the board's model.
-    fn operations(&self) -> usize {
+    pub(super) fn operations(&self) -> usize {
         self.greeting
             .model
             .map_or(0, |model| model.operations.into())
+    }
+
+    /// Number of classes of the board's model.
+    pub(super) fn classes(&self) -> usize {
+        self.greeting.model.map_or(0, |model| model.classes.into())
     }
 
     /// Sends a request, see [`Line::ask`].
@@ -210,9 +219,8 @@ impl Client {
                     Reply::Ran { ticks, logits } => Some((ticks, logits.to_vec())),
                     _ => None,
                 })?;
-        let classes = self.greeting.model.map_or(0, |model| model.classes);
         let mut logits: Vec<i32> = as_words(&first).map(i32::from_le_bytes).collect();
-        while logits.len() < classes.into() {
+        while logits.len() < self.classes() {
             let request = Request::Logits {
                 first: logits.len() as u16,
             };
@@ -311,10 +319,10 @@ impl Client {
     }
 }
 
-fn done(reply: Reply<'_>) -> Option<()> {
+pub(super) fn done(reply: Reply<'_>) -> Option<()> {
     (reply == Reply::Done).then_some(())
 }
 
-fn as_words(bytes: &[u8]) -> impl Iterator<Item = [u8; 4]> + '_ {
+pub(super) fn as_words(bytes: &[u8]) -> impl Iterator<Item = [u8; 4]> + '_ {
     bytes.as_chunks::<4>().0.iter().copied()
 }

@@ -1,5 +1,10 @@
 //! Requests, repetitions and time-outs.
+//!
+//! [`ask`](Line::ask) sends one request until its reply comes. What is sent ahead of the replies to
+//! requests before it cannot be repeated, as the board drops numbers before the last: when anything
+//! is missing, all of it is given up, and whoever sent it asks anew, with new numbers.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -88,7 +93,16 @@ impl Pace {
     }
 }
 
-/// One end of a line on which one request at a time is answered.
+/// A request that was sent before the replies to those before it had come.
+struct Ahead {
+    sequence: u16,
+    work: Work,
+    sent: Instant,
+    /// Bytes of its frame.
+    bytes: usize,
+}
+
+/// One end of a line on which requests are answered in their order.
 pub(super) struct Line {
     transport: Box<dyn Transport>,
     settings: Settings,
@@ -97,6 +111,13 @@ pub(super) struct Line {
     long: Pace,
     /// Received but not looked at.
     pending: Vec<u8>,
+    /// Most bytes of requests that may be on their way at once beside those of [`ask`](Self::ask).
+    ahead_bytes: usize,
+    /// What was sent ahead and has not been answered, oldest first.
+    ahead: VecDeque<Ahead>,
+    /// When a reply to that was last read, and when one that takes long.
+    last_reply: Option<Instant>,
+    last_long_reply: Option<Instant>,
 }
 
 /// Why there is no reply yet.
@@ -116,7 +137,90 @@ impl Line {
             short: Pace::new(Work::Short),
             long: Pace::new(Work::Long),
             pending: Vec::new(),
+            ahead_bytes: 0,
+            ahead: VecDeque::new(),
+            last_reply: None,
+            last_long_reply: None,
         }
+    }
+
+    /// Lets so many bytes be sent ahead.
+    pub(super) fn allow_ahead(&mut self, bytes: usize) {
+        self.ahead_bytes = bytes;
+    }
+
+    /// Sends a request now if there is room ahead, and says whether there was.
+    pub(super) fn send_ahead(
+        &mut self,
+        name: &'static str,
+        request: &Request<'_>,
+        work: Work,
+    ) -> Result<bool, Error> {
+        let sequence = self.sequence.wrapping_add(1);
+        let frame = self.frame(name, sequence, request)?;
+        let bytes = frame.len();
+        let sent: usize = self.ahead.iter().map(|ahead| ahead.bytes).sum();
+        if sent + bytes > self.ahead_bytes {
+            return Ok(false);
+        }
+        self.transport.send(&frame)?;
+        self.sequence = sequence;
+        self.ahead.push_back(Ahead {
+            sequence,
+            work,
+            sent: Instant::now(),
+            bytes,
+        });
+        Ok(true)
+    }
+
+    /// Reads the reply to the oldest request that was sent ahead with `read`. `None` if there is
+    /// none, it does not come, or `read` does not take it: then the next [`ask`](Self::ask) gives
+    /// up all that was sent ahead.
+    pub(super) fn reply_ahead<T>(
+        &mut self,
+        read: impl FnOnce(Reply<'_>) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let Some(&Ahead {
+            sequence,
+            work,
+            sent,
+            ..
+        }) = self.ahead.front()
+        else {
+            return Ok(None);
+        };
+        let mut memory = vec![0; FRAME_BYTES];
+        let mut reader = FrameReader::new(&mut memory);
+        // All before it has been answered, so that it is no later than it would be alone. Some more
+        // patience, as giving up costs more here than repeating does there.
+        let timeout = self.timeout(work);
+        let until = Instant::now() + self.pace(work).wait(1, timeout);
+        let received = self.receive(&mut reader, sequence, until)?;
+        let message = received.ok().filter(|(found, _)| *found == sequence);
+        let reply = message.and_then(|(_, message)| read(postcard::from_bytes(&message).ok()?));
+        match reply {
+            Some(_) => {
+                self.ahead.pop_front();
+                self.learn_ahead(work, sent);
+            }
+            None => tracing::info!("a reply is missing, asking anew"),
+        }
+        Ok(reply)
+    }
+
+    /// Learns from a reply that may have been there before it was read. What takes long is measured
+    /// from one such reply to the next, so that it seems no shorter where the host is the slower
+    /// side.
+    fn learn_ahead(&mut self, work: Work, sent: Instant) {
+        let now = Instant::now();
+        let before = match work {
+            Work::Short => self.last_reply,
+            Work::Long => self.last_long_reply.replace(now),
+        };
+        self.last_reply = Some(now);
+        let since = before.map_or(sent, |before| before.max(sent));
+        self.pace(work).learn(now - since);
     }
 
     /// Sends a request until its reply comes, and reads that with `read`.
@@ -128,8 +232,12 @@ impl Line {
         read: impl FnOnce(Reply<'_>) -> Option<T>,
     ) -> Result<T, Error> {
         self.sequence = self.sequence.wrapping_add(1);
+        let frame = self.frame(name, self.sequence, request)?;
         let start = Instant::now();
-        let timeout = self.timeout(work);
+        // The board may still be busy with what is given up here.
+        let is_behind = !self.ahead.is_empty();
+        self.ahead.clear();
+        let timeout = self.timeout(if is_behind { Work::Long } else { work });
         let deadline = start + timeout;
         // Outlives the attempts, so that a reply may arrive across two of them.
         let mut memory = vec![0; FRAME_BYTES];
@@ -137,11 +245,11 @@ impl Line {
         let mut last = Failure::Silence;
         let mut attempts = 0;
         let received = loop {
-            self.send(name, request)?;
+            self.transport.send(&frame)?;
             let repeat = Instant::now() + self.pace(work).wait(attempts, timeout);
             attempts += 1;
-            match self.receive(&mut reader, repeat.min(deadline))? {
-                Ok(message) => break Ok(message),
+            match self.receive(&mut reader, self.sequence, repeat.min(deadline))? {
+                Ok((_, message)) => break Ok(message),
                 Err(Failure::Silence) => {}
                 Err(garbage) => last = garbage,
             }
@@ -152,7 +260,9 @@ impl Line {
         };
         match received {
             Ok(message) => {
-                self.pace(work).learn(start.elapsed());
+                if !is_behind {
+                    self.pace(work).learn(start.elapsed());
+                }
                 self.understand(name, &message, read)
             }
             Err(failure) => Err(self.give_up(name, failure, attempts, start.elapsed())),
@@ -173,31 +283,40 @@ impl Line {
         }
     }
 
-    fn send(&mut self, name: &'static str, request: &Request<'_>) -> Result<(), Error> {
-        let (mut plain, mut frame) = ([0; FRAME_BYTES], [0; FRAME_BYTES + 1]);
+    fn frame(
+        &self,
+        name: &'static str,
+        sequence: u16,
+        request: &Request<'_>,
+    ) -> Result<Vec<u8>, Error> {
         // The zero byte in front ends whatever the board may have received before.
-        let encoded = encode(self.sequence, request, &mut plain, &mut frame[1..]);
+        let (mut plain, mut frame) = ([0; FRAME_BYTES], vec![0; FRAME_BYTES + 1]);
+        let encoded = encode(sequence, request, &mut plain, &mut frame[1..]);
         let length = encoded.map_err(|_| Error::Unexpected {
             board: self.transport.describe(),
             request: name,
         })?;
-        Ok(self.transport.send(&frame[..=length])?)
+        frame.truncate(1 + length);
+        Ok(frame)
     }
 
-    /// The message with the current sequence number. Others are skipped. Gives up at `until`, or
-    /// soon after a frame that cannot be read: it may have been the reply.
+    /// The next message with one of the numbers from `first` to the last that was sent, and its
+    /// number. Others are skipped. Gives up at `until`, or soon after a frame that cannot be read:
+    /// it may have been the reply.
     fn receive(
         &mut self,
         reader: &mut FrameReader<'_>,
+        first: u16,
         mut until: Instant,
-    ) -> Result<Result<Vec<u8>, Failure>, Error> {
+    ) -> Result<Result<(u16, Vec<u8>), Failure>, Error> {
+        let last = self.sequence.wrapping_sub(first);
         let mut failure = Failure::Silence;
         loop {
             let pending = std::mem::take(&mut self.pending);
             for (index, &byte) in pending.iter().enumerate() {
                 match reader.push(byte) {
-                    Some(Ok(frame)) if frame.sequence == self.sequence => {
-                        let message = frame.message.to_vec();
+                    Some(Ok(frame)) if frame.sequence.wrapping_sub(first) <= last => {
+                        let message = (frame.sequence, frame.message.to_vec());
                         self.pending = pending[index + 1..].to_vec();
                         return Ok(Ok(message));
                     }

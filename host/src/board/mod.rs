@@ -20,6 +20,7 @@ mod line;
 pub mod ports;
 mod records;
 mod registry;
+mod stream;
 pub mod transport;
 mod verify;
 

@@ -17,6 +17,10 @@ use sensor::RecordedSensor;
 
 pub use flash::{EmulatedFlash, Error};
 
+/// For an [`Identity`]: an emulator leaves in its input what the port has not read. A few images, and
+/// less than a pipe holds.
+pub const AHEAD_BYTES: u32 = 32 << 10;
+
 impl Clock for Instructions {
     const UNIT: TickUnit = TickUnit::Instructions;
 

@@ -251,6 +251,44 @@ fn a_request_that_comes_again_later_is_dropped() {
     }
 }
 
+/// What a host that sends ahead relies on: whichever request of two images is lost, no reply is that
+/// of an inference on mixed pixels.
+#[test]
+fn lost_parts_never_give_a_result_of_mixed_pixels() {
+    let mut flash = flash_with(&tiny_model(0, 0));
+    let image = |data: &'static [u8; PIXELS]| {
+        let (first, second) = data.split_at(2);
+        [
+            Request::Input {
+                offset: 0,
+                data: first,
+            },
+            Request::Input {
+                offset: 2,
+                data: second,
+            },
+            Request::Run { digests: false },
+        ]
+    };
+    let requests = [image(&[1, 2, 3, 4]), image(&[50, 60, 70, 80])].concat();
+    let mut results = Vec::new();
+    converse(&mut flash, 2, &requests, |index, reply| {
+        if let (2 | 5, Reply::Ran { logits, .. }) = (index, reply) {
+            results.push(logits.to_vec());
+        }
+    });
+    assert_eq!(results.len(), 2);
+    for lost in 0..requests.len() {
+        let mut sent = requests.clone();
+        sent.remove(lost);
+        converse(&mut flash, 2, &sent, |_, reply| match reply {
+            Reply::Ran { logits, .. } => assert!(results.iter().any(|known| known == logits)),
+            Reply::Done | Reply::Refused(Refusal::Offset { .. } | Refusal::Incomplete { .. }) => {}
+            reply => panic!("{reply:?} without request {lost}"),
+        });
+    }
+}
+
 #[test]
 fn garbage_on_the_line_is_skipped() {
     let mut flash = flash_with(&tiny_model(0, 0));

@@ -18,6 +18,9 @@ use super::{Transport, TransportError, receive_bytes};
 /// Name of a board in this process.
 const NAME: &str = "in-process";
 
+/// A channel keeps whatever is sent: a few images.
+const AHEAD_BYTES: u32 = 32 << 10;
+
 /// The service of a firmware with the limits of a real board. It forgets its models when it ends.
 #[derive(Debug)]
 pub struct InProcess {
@@ -55,6 +58,7 @@ fn serve(link: Link, models_bytes: usize, arena_bytes: usize, slots: u8) {
             tick: TickUnit::Nanoseconds,
             stack_bytes: 0,
             slots,
+            ahead_bytes: AHEAD_BYTES,
         },
         link,
         flash: MemoryFlash::new(models_bytes),

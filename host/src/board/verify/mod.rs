@@ -11,6 +11,7 @@ use crate::data::Dataset;
 use crate::integer::{self, IntegerNetwork};
 use crate::pack;
 
+use super::stream::Stream;
 use super::{Client, Error, StoredRecord};
 pub use comparison::Comparison;
 pub use difference::Difference;
@@ -80,8 +81,10 @@ pub fn resume(
         None => factory,
     };
     let mut equal = comparisons.iter().all(|comparison| comparison.equal);
-    for index in comparisons.len()..images.len() {
-        let comparison = compare(client, &host, images, index, options, equal)?;
+    let first = comparisons.len();
+    let mut stream = client.stream(images, first, options.layers);
+    for index in first..images.len() {
+        let comparison = compare(&mut stream, &host, images, index, options, equal)?;
         equal &= comparison.equal;
         progress(Progress {
             latest: &comparison,
@@ -99,9 +102,9 @@ pub fn resume(
     })
 }
 
-/// One image on the board and here; looks for the place of a difference if it is to `locate` it.
+/// The next image, number `index`, on the board and here at once; looks for the place of a difference if it is to `locate` it.
 fn compare(
-    client: &mut Client,
+    stream: &mut Stream<'_, '_>,
     host: &IntegerNetwork<'_>,
     images: &Dataset,
     index: usize,
@@ -109,17 +112,18 @@ fn compare(
     locate: bool,
 ) -> Result<Comparison, Error> {
     let pixels = images.image(index);
+    stream.send()?;
     let (expected, digests) = host.logits_and_digests(pixels)?;
-    let (inference, differing) = if options.layers {
-        let (inference, found) = client.infer_with_digests(pixels)?;
-        (inference, difference::first(&digests, &found))
-    } else {
-        (client.infer(pixels)?, None)
+    let (inference, found) = stream.result()?;
+    let differing = match options.layers {
+        true => difference::first(&digests, &found),
+        false => None,
     };
     let mut comparison = Comparison::new(images, index, &expected, &inference);
     comparison.equal &= differing.is_none();
     if !comparison.equal && locate {
-        let found = difference::locate(client, host, (index, pixels), &digests, differing)?;
+        let found =
+            difference::locate(stream.client(), host, (index, pixels), &digests, differing)?;
         comparison.difference = Some(found);
     }
     Ok(comparison)
