@@ -153,6 +153,21 @@ fn suggested_widths_fit_the_file_that_is_packed_with_them() {
     // Hardly anything of the size is left over.
     assert!((139_000..=140_000).contains(&bytes), "{suggestion}");
 
+    // The memory is the same at all widths, and any size will do: nearly all are the widest.
+    let in_memory = |room: &str| {
+        let flags = ["suggest-bits", "--target-ram", room, "--images", "8"];
+        let widths = ["--least", "7", "--most", "8", "--json"];
+        run(flags.into_iter().chain(widths).chain(checkpoint))
+    };
+    let fits = in_memory("48KiB");
+    assert_eq!(fits.code, 0, "{}", fits.stderr);
+    let bits = fits.json()["bits"].to_string();
+    assert!(bits.contains("w8a4"), "{bits}");
+    let impossible = in_memory("30KiB");
+    assert_eq!(impossible.code, 1, "{}", impossible.stderr);
+    let shown = &impossible.stderr;
+    assert!(shown.contains("more than --target-ram"), "{shown}");
+
     let ranges = [
         "quantize",
         "--method",

@@ -23,6 +23,7 @@ Examples:
   lowbit suggest-bits --network resnet20 --weights resnet20.safetensors --target-size 120KiB
   lowbit suggest-bits --weights net.onnx --normalization imagenet --target-size 250KiB \\
       --target-ram 64KiB --activations 8 --out widths.toml
+  lowbit suggest-bits --weights net.onnx --normalization imagenet --target-ram 48KiB
   lowbit quantize --config widths.toml --weights net.onnx --normalization imagenet --out runs/mixed
 
 Every layer's weights are quantized alone, at every width, and the change of the network's answers
@@ -35,10 +36,11 @@ take no room in the file, and a byte each in the board's memory at any width.";
 pub(crate) struct Arguments {
     #[command(flatten)]
     network: NetworkArguments,
-    /// Most bytes of the packed file as `lowbit pack` writes it, e.g. 100KiB
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    target_size: u64,
-    /// Exit with 1 if an inference needs more bytes of arena than this
+    /// Most bytes of the packed file as `lowbit pack` writes it, e.g. 100KiB; without it, any
+    /// size will do
+    #[arg(long, value_name = "SIZE", value_parser = size, required_unless_present = "target_ram")]
+    target_size: Option<u64>,
+    /// Exit with 1 if an inference needs more bytes of arena than this, e.g. 48KiB
     #[arg(long, value_name = "SIZE", value_parser = size)]
     target_ram: Option<u64>,
     /// Bits of all activations, 2 to 8
@@ -79,7 +81,7 @@ struct Report {
     network: String,
     /// As `lowbit quantize --bits` takes them.
     bits: String,
-    target_bytes: u64,
+    target_bytes: Option<u64>,
     model_bytes: u64,
     arena_bytes: u32,
     /// Of the whole network quantized, nothing trained; nats.
@@ -158,7 +160,7 @@ fn suggest(
 ) -> Result<Suggestion, Failure> {
     let pixels = graph.input_shape.iter().product();
     let target = Target {
-        bytes: arguments.target_size,
+        bytes: arguments.target_size.unwrap_or(u64::MAX),
         widths,
         activations: arguments.activations,
         golden: &vec![vec![0; pixels]; usize::from(GOLDEN_IMAGES)],
@@ -242,11 +244,12 @@ impl Report {
         let mut facts = vec![
             (
                 "size",
-                format!(
-                    "{} of {} bytes",
-                    grouped(self.model_bytes),
-                    grouped(self.target_bytes)
-                ),
+                match self.target_bytes {
+                    Some(target) => {
+                        format!("{} of {} bytes", grouped(self.model_bytes), grouped(target))
+                    }
+                    None => format!("{} bytes", grouped(self.model_bytes)),
+                },
             ),
             (
                 "arena",
