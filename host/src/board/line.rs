@@ -86,10 +86,10 @@ impl Pace {
         stretched.min(timeout / Self::FEWEST)
     }
 
-    /// Takes note of how long a reply took. A lost frame makes that longer than it should be, which
-    /// is soon forgotten.
+    /// Takes note of how long a reply took. A lost frame makes that longer than it should be: what
+    /// one reply adds, another one takes back.
     fn learn(&mut self, took: Duration) {
-        self.slowest = took.max(self.slowest / 2);
+        self.slowest = took.clamp(self.slowest / 2, self.slowest * 2);
     }
 }
 
@@ -410,6 +410,8 @@ mod tests {
         let mut pace = Pace::new(Work::Short);
         let waits = [0, 1, 2, u32::MAX].map(|repetitions| pace.wait(repetitions, timeout));
         assert_eq!(waits, [300, 450, 675, 1250].map(milliseconds));
+        pace.learn(milliseconds(400));
+        assert_eq!(pace.wait(0, timeout), milliseconds(600));
         pace.learn(milliseconds(400));
         assert_eq!(pace.wait(0, timeout), milliseconds(800));
         pace.learn(milliseconds(1));
