@@ -3,9 +3,9 @@
 use candle_core::Tensor;
 
 use super::Refusal;
-use super::fold::axis;
 use super::network::{Dynamic, Network, Value, tensor};
 use super::schema::NodeProto;
+use super::shapes::axis;
 use super::windows::padding;
 use crate::graph::{BatchNorm, Conv2d, Linear, Op, Padding, Shape};
 

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `schema`, `source` | the messages of a file, and how its bytes get there |
 //! | `array`, `fold` | constants, and operators on them |
+//! | `shapes` | what operators do to shapes |
 //! | `attributes` | settings of an operator |
 //! | `network` | walks the file, collects nodes and everything that is not supported |
 //! | `operators`, `layers`, `windows` | one operator of the file to one of the graph |
@@ -15,6 +16,7 @@ mod layers;
 mod network;
 mod operators;
 mod schema;
+mod shapes;
 mod source;
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,11 @@
 //! Operators without weights.
 
 use super::Refusal;
-use super::fold::{
-    axis, flatten_axis, permutation, reshaped, shape_of, slices, squeezed, unsqueezed,
-};
 use super::network::{Dynamic, Network, Value};
 use super::schema::NodeProto;
+use super::shapes::{
+    axis, flatten_axis, permutation, reshaped, shape_of, slices, squeezed, unsqueezed,
+};
 use crate::graph::{Op, Padding, Shape};
 
 /// Operators that are imported, with those that exporters compute sizes with.
