@@ -26,7 +26,7 @@ const IDENTITY: Identity = Identity {
     name: "b-l475e-iot01a",
     core: "cortex-m4f",
     slots: 2,
-    ahead_bytes: 0,
+    ahead_bytes: port::AHEAD_BYTES,
 };
 /// Of the core and the serial port.
 const CLOCK: u32 = 80_000_000;
@@ -58,12 +58,8 @@ fn serve_emulated() -> ! {
     // SAFETY: nothing else uses the core's timer.
     let instructions = unsafe { Instructions::new(INSTRUCTIONS_PER_TWO_TICKS) };
     let file = c"b-l475e-iot01a.flash";
-    let identity = Identity {
-        ahead_bytes: emulation::AHEAD_BYTES,
-        ..IDENTITY
-    };
     emulation::serve(
-        identity,
+        IDENTITY,
         file,
         port::open(CLOCK),
         instructions,

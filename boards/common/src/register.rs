@@ -5,6 +5,9 @@
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Register<T>(*mut T);
 
+// SAFETY: it is an address, which means the same on whichever side of an interrupt it is used.
+unsafe impl<T> Send for Register<T> {}
+
 impl<T: Copy> Register<T> {
     /// The register at `address`.
     ///

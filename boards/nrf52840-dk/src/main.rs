@@ -18,7 +18,7 @@ const IDENTITY: Identity = Identity {
     name: "nrf52840-dk",
     core: "cortex-m4f",
     slots: 2,
-    ahead_bytes: 0,
+    ahead_bytes: port::AHEAD_BYTES,
 };
 /// Of the core, in Hz.
 const CLOCK: u32 = 64_000_000;

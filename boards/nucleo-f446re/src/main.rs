@@ -19,7 +19,7 @@ const IDENTITY: Identity = Identity {
     name: "nucleo-f446re",
     core: "cortex-m4f",
     slots: 2,
-    ahead_bytes: 0,
+    ahead_bytes: port::AHEAD_BYTES,
 };
 /// Where the flash is in memory.
 const FLASH: usize = 0x0800_0000;

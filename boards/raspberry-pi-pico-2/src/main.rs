@@ -19,7 +19,7 @@ const IDENTITY: Identity = Identity {
     name: "raspberry-pi-pico-2",
     core: "cortex-m33",
     slots: 2,
-    ahead_bytes: 0,
+    ahead_bytes: port::AHEAD_BYTES,
 };
 const FLASH_BYTES: usize = 4 << 20;
 

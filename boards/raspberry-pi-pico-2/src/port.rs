@@ -2,18 +2,24 @@
 //!
 //! Not the HAL's driver, whose way of receiving waits for as many bytes as there is room for.
 
+use embassy_rp::interrupt;
 use embassy_rp::pac;
 use embassy_rp::pac::uart::regs::{Uartfbrd, Uartibrd};
-use lowbit_board_common::arch::Interrupt;
-use lowbit_board_common::serial::{Pl011, Serial};
+use lowbit_board_common::serial::{Buffered, Inbox, Pl011};
 
 const BAUD: u32 = 921_600;
 /// The pins to send and to receive on, and the function that is the UART.
 const PINS: [usize; 2] = [0, 1];
 const PIN_FUNCTION: u8 = 2;
 
+/// An image of CIFAR's and what is around it, sent while the core computes the one before.
+type Received = Inbox<Pl011, 4096>;
+/// Bytes of requests that wait there.
+pub(crate) const AHEAD_BYTES: u32 = Received::KEPT_BYTES;
+static INBOX: Received = Inbox::new();
+
 /// Opens the first UART, which `clock` (Hz) drives.
-pub(crate) fn open(clock: u32) -> Serial<Pl011> {
+pub(crate) fn open(clock: u32) -> Buffered<Pl011> {
     // The HAL leaves it as the boot code does.
     pac::RESETS.reset().modify(|reset| reset.set_uart0(false));
     while !pac::RESETS.reset_done().read().uart0() {}
@@ -34,5 +40,10 @@ pub(crate) fn open(clock: u32) -> Serial<Pl011> {
     let base = pac::UART0.as_ptr().addr();
     // SAFETY: the chip has that UART there, and nothing else uses it.
     let port = unsafe { Pl011::new(base) };
-    Serial::new(port, Interrupt::new(pac::Interrupt::UART0_IRQ as u16))
+    INBOX.open(port, pac::Interrupt::UART0_IRQ as u16)
+}
+
+#[interrupt]
+fn UART0_IRQ() {
+    INBOX.collect();
 }

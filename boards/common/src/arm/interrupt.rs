@@ -1,4 +1,4 @@
-//! An interrupt that is never taken and only wakes up the core.
+//! Interrupts of peripherals: one that is never taken and only wakes up the core, and one that is.
 #![expect(unsafe_code, reason = "the interrupt controller")]
 
 use cortex_m::interrupt::InterruptNumber;
@@ -26,6 +26,15 @@ impl Interrupt {
         // SAFETY: interrupts are off, so that no handler can run.
         unsafe { NVIC::unmask(Number(number)) };
         Self(Number(number))
+    }
+
+    /// Lets the handler of interrupt `number` run from here on.
+    pub(crate) fn run_handler(number: u16) {
+        // SAFETY: what a handler shares with the rest is behind a mutex.
+        unsafe {
+            NVIC::unmask(Number(number));
+            cortex_m::interrupt::enable();
+        }
     }
 
     /// Sleeps until it is pending.

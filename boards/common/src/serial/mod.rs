@@ -1,5 +1,10 @@
 //! Serial ports. The core sleeps while it waits for a byte.
+//!
+//! [`Serial`] reads the port itself and leaves there what comes meanwhile; [`Buffered`] lets an interrupt
+//! take it from there at once.
 
+#[cfg(target_arch = "arm")]
+mod buffered;
 mod cmsdk;
 mod nrf51;
 mod ns16550;
@@ -11,6 +16,8 @@ use core::convert::Infallible;
 
 use crate::arch::Interrupt;
 
+#[cfg(target_arch = "arm")]
+pub use buffered::{Buffered, Inbox};
 pub use cmsdk::Cmsdk;
 pub use nrf51::Nrf51;
 pub use ns16550::Ns16550;

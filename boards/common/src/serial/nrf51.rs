@@ -9,7 +9,7 @@ const ENABLE: u32 = 4;
 const RECEIVED: u32 = 1 << 2;
 
 /// Such a UART.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Nrf51 {
     received: Register<u32>,
     sent: Register<u32>,

@@ -13,7 +13,7 @@ const ENABLE_BOTH_WAYS: u32 = 1 << 0 | 1 << 8 | 1 << 9;
 const RECEIVE_INTERRUPTS: u32 = 1 << 4 | 1 << 6;
 
 /// A PL011.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Pl011 {
     data: Register<u32>,
     flags: Register<u32>,

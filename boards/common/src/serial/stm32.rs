@@ -13,7 +13,7 @@ const ENABLE_BOTH_WAYS: u32 = 1 << 0 | 1 << 2 | 1 << 3;
 const RECEIVE_INTERRUPT_ENABLE: u32 = 1 << 5;
 
 /// An STM32 USART.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Stm32 {
     status: Register<u32>,
     clear: Register<u32>,

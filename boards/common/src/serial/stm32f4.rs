@@ -13,7 +13,7 @@ const ENABLE_BOTH_WAYS: u32 = 1 << 2 | 1 << 3 | 1 << 13;
 const RECEIVE_INTERRUPT_ENABLE: u32 = 1 << 5;
 
 /// A USART of the older kind.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Stm32F4 {
     status: Register<u32>,
     data: Register<u32>,
