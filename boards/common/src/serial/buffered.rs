@@ -8,7 +8,7 @@ use cortex_m::interrupt::{self, Mutex};
 use heapless::spsc::{Consumer, Producer, Queue};
 use static_cell::ConstStaticCell;
 
-use super::Port;
+use super::{Port, fill, send_all};
 use crate::arch;
 
 /// What a port's interrupt puts bytes into. `BYTES` is one more than it keeps; of what comes when it
@@ -104,26 +104,17 @@ impl<P> embedded_io::ErrorType for Buffered<P> {
 
 impl<P> embedded_io::Read for Buffered<P> {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
-        let Some((first, rest)) = buffer.split_first_mut() else {
+        if buffer.is_empty() {
             return Ok(0);
-        };
-        *first = self.wait();
-        let mut count = 1;
-        for place in rest {
-            let Some(byte) = self.queue.dequeue() else {
-                break;
-            };
-            *place = byte;
-            count += 1;
         }
-        Ok(count)
+        let first = self.wait();
+        Ok(fill(buffer, first, || self.queue.dequeue()))
     }
 }
 
 impl<P: Port> embedded_io::Write for Buffered<P> {
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
-        bytes.iter().for_each(|&byte| self.port.send(byte));
-        Ok(bytes.len())
+        Ok(send_all(&mut self.port, bytes))
     }
 
     fn flush(&mut self) -> Result<(), Infallible> {

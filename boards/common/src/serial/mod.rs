@@ -13,6 +13,7 @@ mod stm32;
 mod stm32f4;
 
 use core::convert::Infallible;
+use core::iter;
 
 use crate::arch::Interrupt;
 
@@ -63,32 +64,36 @@ impl<P: Port> Serial<P> {
     }
 }
 
+/// Puts the first byte and those that are `next` into `buffer`, and says how many.
+fn fill(buffer: &mut [u8], first: u8, next: impl FnMut() -> Option<u8>) -> usize {
+    let bytes = iter::once(first).chain(iter::from_fn(next));
+    // In this order no byte is taken that there is no place for.
+    let places = buffer.iter_mut().zip(bytes);
+    places.map(|(place, byte)| *place = byte).count()
+}
+
+fn send_all(port: &mut impl Port, bytes: &[u8]) -> usize {
+    bytes.iter().for_each(|&byte| port.send(byte));
+    bytes.len()
+}
+
 impl<P> embedded_io::ErrorType for Serial<P> {
     type Error = Infallible;
 }
 
 impl<P: Port> embedded_io::Read for Serial<P> {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
-        let Some((first, rest)) = buffer.split_first_mut() else {
+        if buffer.is_empty() {
             return Ok(0);
-        };
-        *first = self.wait();
-        let mut count = 1;
-        for place in rest {
-            let Some(byte) = self.port.receive() else {
-                break;
-            };
-            *place = byte;
-            count += 1;
         }
-        Ok(count)
+        let first = self.wait();
+        Ok(fill(buffer, first, || self.port.receive()))
     }
 }
 
 impl<P: Port> embedded_io::Write for Serial<P> {
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
-        bytes.iter().for_each(|&byte| self.port.send(byte));
-        Ok(bytes.len())
+        Ok(send_all(&mut self.port, bytes))
     }
 
     fn flush(&mut self) -> Result<(), Infallible> {
