@@ -1,15 +1,16 @@
 //! Cycles, counted by the core.
+//!
+//! The count is kept in 64 bits by the core itself.
 
 use core::arch::asm;
 
+use lowbit_board_common::arch::cycles;
 use lowbit_board_common::firmware::Clock;
 use lowbit_runtime::protocol::TickUnit;
 
-/// The counter. Must be read at least once per 2^32 cycles.
+/// The counter.
 pub(crate) struct Cycles {
     per_second: u32,
-    last: u32,
-    cycles: u64,
 }
 
 impl Cycles {
@@ -21,19 +22,8 @@ impl Cycles {
         // The core starts with its counters held.
         // SAFETY: the caller gives us the counter.
         unsafe { asm!("csrw mcountinhibit, zero", options(nomem, nostack)) };
-        Self {
-            per_second,
-            last: read(),
-            cycles: 0,
-        }
+        Self { per_second }
     }
-}
-
-fn read() -> u32 {
-    let count;
-    // SAFETY: reads a register.
-    unsafe { asm!("csrr {}, mcycle", out(reg) count, options(nomem, nostack)) };
-    count
 }
 
 impl Clock for Cycles {
@@ -43,10 +33,7 @@ impl Clock for Cycles {
     fn begin(&mut self) {}
 
     fn count(&mut self) -> u64 {
-        let now = read();
-        self.cycles += u64::from(now.wrapping_sub(self.last));
-        self.last = now;
-        self.cycles
+        cycles()
     }
 
     fn per_second(&self) -> u64 {

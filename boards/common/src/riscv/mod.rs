@@ -62,6 +62,11 @@ pub(crate) fn restart() -> ! {
     }
 }
 
+/// What the core's own counter has counted since its start. The ESP32-C3 has none.
+pub fn cycles() -> u64 {
+    riscv::register::mcycle::read64()
+}
+
 #[cfg(feature = "emulation")]
 /// The core's own counter; with `-icount shift=0` one instruction is one cycle.
 #[derive(Debug, Default)]
@@ -74,6 +79,6 @@ impl Instructions {
 
     /// Instructions since the start.
     pub fn count(&mut self) -> u64 {
-        riscv::register::mcycle::read64()
+        cycles()
     }
 }
