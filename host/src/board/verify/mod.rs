@@ -102,7 +102,8 @@ pub fn resume(
     })
 }
 
-/// The next image, number `index`, on the board and here at once; looks for the place of a difference if it is to `locate` it.
+/// The next image, number `index`, on the board and here at once; looks for the place of a
+/// difference if it is to `locate` it.
 fn compare(
     stream: &mut Stream<'_, '_>,
     host: &IntegerNetwork<'_>,
