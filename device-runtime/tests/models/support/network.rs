@@ -10,6 +10,9 @@ use lowbit_runtime::kernels::{Kernels, scratch_bytes, tuned_scratch_bytes};
 use super::reference::{Geometry, Plain, convolve, requantize, window};
 use super::{File, Random};
 
+/// Largest size of a logit before its bias, which has at most 61 bits, is added.
+const LARGEST_LOGIT: i64 = i64::MAX - (1 << 61);
+
 /// Element type of a tensor and its zero point.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Element {
@@ -503,7 +506,13 @@ impl Network {
             pairs.map(|(weight, feature)| weight * feature).sum()
         });
         let (low, high) = (i32::MIN.into(), i32::MAX.into());
-        let affine = self.affines(&sums, -(1 << 20), 1 << 20, count);
+        let mut affine = self.affines(&sums, -(1 << 20), 1 << 20, count);
+        // Files must leave room in 64 bits for the largest sums, not only for those of this image.
+        let weight = (1 << weight_bits) + 7;
+        let most = LARGEST_LOGIT / (features.len() as i64 * self.largest(input) * weight);
+        for multiplier in &mut affine.multipliers {
+            *multiplier = (*multiplier).clamp(-most, most);
+        }
         let plain = Plain::from_fn([1, 1, count], |_, _, class| {
             let sum = i128::from(affine.multipliers[class]) * i128::from(sums.values[class]);
             requantize(sum, affine.biases[class], affine.shifts[class], low, high)
@@ -518,6 +527,24 @@ impl Network {
         let spec = self.place_like(&plain, Storage::Value32, 0);
         self.header.classes = classes;
         self.push(kind, spec, plain)
+    }
+
+    /// The size that no element of what operation `index` writes exceeds, whatever the image.
+    fn largest(&self, index: usize) -> i64 {
+        let operation = &self.operations[index];
+        let (spec, summed) = match operation.kind {
+            Kind::SumPool { input, window, .. } => (input, window.map(i64::from).iter().product()),
+            _ => (operation.output, 1),
+        };
+        let (low, high) = match spec.storage {
+            Storage::Code8 { bits } => Element::Code {
+                bits,
+                zero_point: spec.zero_point,
+            }
+            .range(),
+            _ => Element::Value16.range(),
+        };
+        summed * low.abs().max(high.abs())
     }
 
     fn push(&mut self, kind: Kind, output: TensorSpec, plain: Plain) -> usize {
