@@ -3,7 +3,7 @@
 //! features of the host's sounds, for the host to compare.
 //!
 //! ```sh
-//! cargo test --release --package lowbit-tests --test kernels
+//! cargo test --release --package lowbit-tests kernels
 //! ```
 #![no_std]
 #![no_main]

@@ -1,7 +1,16 @@
 //! Boards: those that QEMU emulates, how firmware gets onto the others, and whom it trusts.
 
+mod b_l475e_iot01a;
+mod bad_cable;
+mod calibration;
 mod doctor;
 mod emulated;
 #[cfg(unix)]
 mod installation;
+mod linux;
+mod mps2_an386;
+mod other_client;
+#[cfg(unix)]
+mod serial_port;
 mod signatures;
+mod verify;

@@ -1,5 +1,4 @@
 //! The real binary on a serial port: a pseudo-terminal with an emulated board at its other end.
-#![cfg(unix)]
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
