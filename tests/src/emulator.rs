@@ -94,13 +94,18 @@ fn build_firmware(board: &str) -> Result<PathBuf, String> {
     firmware.or_insert_with(|| run_build(&[board])).clone()
 }
 
+/// `scripts/build-firmware`, without arguments.
+#[must_use]
+pub fn build_script() -> Command {
+    Command::new(crate::repository().join("scripts/build-firmware"))
+}
+
 /// Runs `scripts/build-firmware`; returns the path of the firmware.
 ///
 /// # Errors
 /// The script's words if it fails.
 pub fn run_build(arguments: &[&str]) -> Result<PathBuf, String> {
-    let script = crate::repository().join("scripts/build-firmware");
-    let output = Command::new(script).args(arguments).output();
+    let output = build_script().args(arguments).output();
     let output = output.map_err(|error| format!("cannot build the firmware: {error}"))?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);

@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 
 pub use cifar_network::quantized_resnet20;
 pub use cores::{CORES, Core};
-pub use emulator::{Emulator, built_firmware, run_build};
+pub use emulator::{Emulator, build_script, built_firmware, run_build};
 pub use exports::{write_onnx, write_pytorch};
 pub use faulty_line::{Faults, FaultyLine, Per};
 pub use network_builder::{NetworkBuilder, Shape};

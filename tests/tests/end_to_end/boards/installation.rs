@@ -5,7 +5,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use lowbit_tests::{Finished, built_firmware, finish, lowbit, run};
+use lowbit_tests::{Finished, build_script, built_firmware, finish, lowbit, run};
 
 /// A folder with firmware of `package`, which is no more than a file of that name.
 fn some_firmware(package: &str) -> (tempfile::TempDir, PathBuf) {
@@ -27,6 +27,22 @@ fn install(board: &str, firmware: &Path, programs: &Path) -> Finished {
 fn write_script(path: &Path, script: &str) {
     fs_err::write(path, script).expect("is written");
     fs_err::set_permissions(path, Permissions::from_mode(0o755)).expect("may run");
+}
+
+#[test]
+fn firmware_is_built_where_it_is_looked_for_wherever_cargo_puts_the_rest() {
+    let name = "firmware_is_built_where_it_is_looked_for_wherever_cargo_puts_the_rest";
+    let Some(looked_for) = built_firmware(name, "mps2-an386") else {
+        return;
+    };
+    let elsewhere = tempfile::tempdir().expect("a temporary folder");
+    let mut build = build_script();
+    build.env("CARGO_TARGET_DIR", elsewhere.path());
+    let built = finish(build.arg("mps2-an386"));
+    assert_eq!(built.code, 0, "{}", built.stderr);
+    assert_eq!(Path::new(built.stdout.trim()), looked_for);
+    let written = fs_err::read_dir(elsewhere.path()).expect("is a folder");
+    assert_eq!(written.count(), 0);
 }
 
 #[test]
