@@ -9,7 +9,8 @@ use core::str::SplitAsciiWhitespace;
 
 use embedded_io::Write;
 
-use super::commands::{Commands, Facts, PerOperation, WORD};
+use super::commands::{Commands, PerOperation, WORD};
+use super::facts::Facts;
 use super::session::Parameters;
 use super::{ModelFlash, Platform};
 use crate::format::Model;

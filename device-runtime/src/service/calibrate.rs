@@ -7,7 +7,8 @@ use crate::protocol::{
     CalibrationReply, CalibrationRequest, Judgement, Progress, Refusal, SensorInput, Tally,
 };
 
-use super::commands::{Commands, Facts, Outcome, PerOperation, WORD, in_range};
+use super::commands::{Commands, Outcome, PerOperation, WORD, in_range};
+use super::facts::Facts;
 use super::records::Records;
 use super::session::{Parameters, Session, TALLIES, memory_bytes, parameters};
 use super::{ModelFlash, Platform};

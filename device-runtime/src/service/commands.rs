@@ -3,88 +3,20 @@
 use core::fmt::{Display, Write};
 use core::ops::Range;
 
-use crate::calibration::Corrections;
-use crate::engine::{self, Engine};
-use crate::format::{self, Model};
+use crate::engine;
 use crate::protocol::{
     HelloReply, InfoReply, ModelInfo, PROTOCOL_VERSION, Refusal, Reply, Request,
 };
 
 use super::calibrate::{CALIBRATES, CalibrationOutcome};
+use super::facts::{Facts, Unusable};
+use super::inference::{Inference, infer};
 use super::observer::{LayerPart, Wanted, Watch};
-use super::records::{ActiveRecord, Records};
 use super::session::{Parameters, Session, parameters};
 use super::slots::Slots;
 use super::{Description, ModelFlash, Platform};
 
 pub(super) const WORD: usize = 4;
-
-/// Why a model cannot be used.
-enum Unusable {
-    Format(format::Error),
-    Engine(engine::Error),
-}
-
-/// What requests need to know about the model in use.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Facts {
-    pub(super) info: ModelInfo,
-    /// Where pixels go, first byte in the arena.
-    pub(super) pixels: u32,
-    /// Where its calibration records lie, if it can be calibrated.
-    pub(super) records: Option<Records>,
-    /// The one in use.
-    pub(super) record: Option<ActiveRecord>,
-}
-
-impl Facts {
-    /// Checks the model completely.
-    fn read(bytes: &[u8], available: usize) -> Result<Self, Unusable> {
-        let model = Model::new_checked(bytes).map_err(Unusable::Format)?;
-        let header = model.header();
-        let needed = header.arena_bytes;
-        if needed as usize > available {
-            let needed = needed as usize;
-            return Err(Unusable::Engine(engine::Error::ArenaTooSmall {
-                needed,
-                available,
-            }));
-        }
-        let info = ModelInfo {
-            identity: *model.identity(),
-            version: model.version(),
-            length: bytes.len() as u32,
-            generation: 0,
-            arena_bytes: needed,
-            pixel_bytes: model.pixel_bytes() as u32,
-            classes: header.classes,
-            operations: header.operations,
-            record: None,
-        };
-        let pixels = header.pixels;
-        Ok(Self {
-            info,
-            pixels,
-            records: None,
-            record: None,
-        })
-    }
-
-    /// Finds the newest calibration record of the model in use.
-    pub(super) fn find_record<F: ModelFlash>(&mut self, slots: &Slots<F>) {
-        if !CALIBRATES {
-            return;
-        }
-        let Ok(model) = Model::reopen(slots.active_bytes()) else {
-            return;
-        };
-        self.records = Records::of(&model, &slots.behind_active(), F::ERASE_SIZE);
-        self.record = self
-            .records
-            .and_then(|records| records.newest(slots.memory(), &model));
-        self.info.record = self.record.map(|record| record.generation);
-    }
-}
 
 /// What an inference tells about every operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -460,46 +392,6 @@ pub(super) enum Outcome {
     Layer(LayerPart),
     Info(InfoReply),
     Calibration(CalibrationOutcome),
-}
-
-/// What an inference led to.
-struct Inference {
-    /// Its duration.
-    ticks: u64,
-    /// The logits in the arena, little-endian.
-    logits: Range<usize>,
-}
-
-/// Runs the model in `bytes`, which has been checked when it became the one in use, with
-/// `corrections` on the pixels in `arena`.
-fn infer<P: Platform>(
-    bytes: &[u8],
-    corrections: Corrections<'_>,
-    arena: &mut [u8],
-    watch: &mut Watch<'_, P>,
-) -> Result<Inference, Unusable> {
-    let model = Model::reopen(bytes).map_err(Unusable::Format)?;
-    let engine = Engine::new(model, arena).map_err(Unusable::Engine)?;
-    let mut engine = engine.with_corrections(corrections);
-    let start = watch.begin();
-    engine.run(watch);
-    let ticks = watch.platform.ticks() - start - watch.ticks;
-    let logits = logits_place(&model);
-    let (words, _) = arena
-        .get_mut(logits.clone())
-        .unwrap_or_default()
-        .as_chunks_mut::<WORD>();
-    words
-        .iter_mut()
-        .for_each(|word| *word = i32::from_ne_bytes(*word).to_le_bytes());
-    Ok(Inference { ticks, logits })
-}
-
-/// Where the logits are after an inference.
-fn logits_place(model: &Model<'_>) -> Range<usize> {
-    let output = model.operations().last().map(|operation| operation.output);
-    let start = output.map_or(0, |output| output.offset as usize);
-    start..start.saturating_add(usize::from(model.header().classes) * WORD)
 }
 
 /// Number of bytes received once `data` has come, if it is what must come next.

@@ -24,7 +24,9 @@
 mod benchmark;
 mod calibrate;
 mod commands;
+mod facts;
 mod flash;
+mod inference;
 mod observer;
 mod records;
 mod sensor;

@@ -5,7 +5,8 @@ use crate::format::{CHECKSUM, Model};
 use crate::protocol::{Pass, Progress, Refusal, Tally};
 
 use super::ModelFlash;
-use super::commands::{Facts, WORD};
+use super::commands::WORD;
+use super::facts::Facts;
 use super::records::Records;
 use super::slots::Slots;
 

@@ -1,16 +1,19 @@
 //! One safetensors file per graph: the operators as JSON in the metadata, the parameters as tensors
 //! called `<node>.weight` and so on.
 
+mod record;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+
+use record::{Description, NodeRecord, Quantization, record, restore};
 
 use super::tensor_file::{self, TensorFile};
 use super::{
-    ActivationRange, BatchNorm, Conv2d, Graph, Linear, Node, NodeId, Normalization, Op, Padding,
-    Placement, QuantizedGraph, ShapeError, infer_shapes,
+    ActivationRange, Graph, Node, NodeId, Op, Placement, QuantizedGraph, ShapeError, infer_shapes,
 };
 
 /// Where the metadata has the operators.
@@ -123,83 +126,6 @@ impl QuantizedGraph {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct Description {
-    version: u32,
-    name: String,
-    input_shape: [usize; 3],
-    normalization: Normalization,
-    classes: usize,
-    nodes: Vec<NodeRecord>,
-    quantization: Option<Quantization>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Quantization {
-    weight_bits: Vec<Option<u8>>,
-    activations: Vec<Option<ActivationRange>>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct NodeRecord {
-    name: String,
-    op: OpRecord,
-    inputs: Vec<NodeId>,
-}
-
-/// An [`Op`] with the shapes of its parameters in place of the parameters.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum OpRecord {
-    Input,
-    Conv2d {
-        weight: [usize; 4],
-        bias: bool,
-        stride: usize,
-        padding: Padding,
-        groups: usize,
-    },
-    BatchNorm {
-        channels: usize,
-        weight: bool,
-        bias: bool,
-        eps: f64,
-    },
-    Relu,
-    Relu6,
-    LeakyRelu {
-        slope: f64,
-    },
-    Tanh,
-    Add,
-    SubsamplePad {
-        stride: usize,
-        front: usize,
-        back: usize,
-    },
-    Upsample {
-        factor: usize,
-    },
-    MaxPool {
-        window: [usize; 2],
-        stride: [usize; 2],
-        padding: Padding,
-    },
-    AveragePool {
-        window: [usize; 2],
-        stride: [usize; 2],
-    },
-    GlobalAveragePool,
-    Flatten,
-    Reshape {
-        shape: [usize; 3],
-    },
-    Linear {
-        weight: [usize; 2],
-        bias: bool,
-    },
-}
-
 /// Writes `graph` with its parameters and `tensors`.
 fn save(
     path: &Path,
@@ -232,72 +158,6 @@ fn save(
     let text = serde_json::to_string(&description).map_err(|error| describe(path, &error))?;
     tensor_file::write(path, &tensors, HashMap::from([(KEY.to_owned(), text)]))?;
     Ok(())
-}
-
-/// Splits an operator into its description and its parameters.
-fn record(op: &Op, mut put: impl FnMut(&str, &Tensor)) -> Result<OpRecord, tensor_file::Error> {
-    Ok(match op {
-        Op::Input => OpRecord::Input,
-        Op::Conv2d(conv) => {
-            put("weight", &conv.weight);
-            conv.bias.iter().for_each(|bias| put("bias", bias));
-            OpRecord::Conv2d {
-                weight: conv.weight.dims4()?.into(),
-                bias: conv.bias.is_some(),
-                stride: conv.stride,
-                padding: conv.padding,
-                groups: conv.groups,
-            }
-        }
-        Op::BatchNorm(norm) => {
-            norm.weight.iter().for_each(|weight| put("weight", weight));
-            norm.bias.iter().for_each(|bias| put("bias", bias));
-            put("running_mean", &norm.running_mean);
-            put("running_var", &norm.running_var);
-            OpRecord::BatchNorm {
-                channels: norm.running_mean.elem_count(),
-                weight: norm.weight.is_some(),
-                bias: norm.bias.is_some(),
-                eps: norm.eps,
-            }
-        }
-        Op::Linear(linear) => {
-            put("weight", &linear.weight);
-            linear.bias.iter().for_each(|bias| put("bias", bias));
-            OpRecord::Linear {
-                weight: linear.weight.dims2()?.into(),
-                bias: linear.bias.is_some(),
-            }
-        }
-        Op::Relu => OpRecord::Relu,
-        Op::Relu6 => OpRecord::Relu6,
-        &Op::LeakyRelu { slope } => OpRecord::LeakyRelu { slope },
-        Op::Tanh => OpRecord::Tanh,
-        Op::Add => OpRecord::Add,
-        &Op::SubsamplePad {
-            stride,
-            front,
-            back,
-        } => OpRecord::SubsamplePad {
-            stride,
-            front,
-            back,
-        },
-        &Op::Upsample { factor } => OpRecord::Upsample { factor },
-        &Op::MaxPool {
-            window,
-            stride,
-            padding,
-        } => OpRecord::MaxPool {
-            window,
-            stride,
-            padding,
-        },
-        &Op::AveragePool { window, stride } => OpRecord::AveragePool { window, stride },
-        Op::GlobalAveragePool => OpRecord::GlobalAveragePool,
-        Op::Flatten => OpRecord::Flatten,
-        &Op::Reshape { shape } => OpRecord::Reshape { shape },
-    })
 }
 
 /// Name of the learned ranges of a node's weight.
@@ -372,73 +232,6 @@ fn check_version(path: &Path, text: &str) -> Result<(), FileError> {
     })
 }
 
-/// Joins an operator's description and its parameters.
-fn restore(file: &TensorFile, node: &str, op: OpRecord) -> Result<Op, FileError> {
-    let get = |part: &str, shape: &[usize]| file.tensor(&format!("{node}.{part}"), shape);
-    let get_if =
-        |there: bool, part: &str, size: usize| there.then(|| get(part, &[size])).transpose();
-    Ok(match op {
-        OpRecord::Input => Op::Input,
-        OpRecord::Conv2d {
-            weight,
-            bias,
-            stride,
-            padding,
-            groups,
-        } => Op::Conv2d(Conv2d {
-            weight: get("weight", &weight)?,
-            bias: get_if(bias, "bias", weight[0])?,
-            stride,
-            padding,
-            groups,
-        }),
-        OpRecord::BatchNorm {
-            channels,
-            weight,
-            bias,
-            eps,
-        } => Op::BatchNorm(BatchNorm {
-            weight: get_if(weight, "weight", channels)?,
-            bias: get_if(bias, "bias", channels)?,
-            running_mean: get("running_mean", &[channels])?,
-            running_var: get("running_var", &[channels])?,
-            eps,
-        }),
-        OpRecord::Linear { weight, bias } => Op::Linear(Linear {
-            weight: get("weight", &weight)?,
-            bias: get_if(bias, "bias", weight[0])?,
-        }),
-        OpRecord::Relu => Op::Relu,
-        OpRecord::Relu6 => Op::Relu6,
-        OpRecord::LeakyRelu { slope } => Op::LeakyRelu { slope },
-        OpRecord::Tanh => Op::Tanh,
-        OpRecord::Add => Op::Add,
-        OpRecord::SubsamplePad {
-            stride,
-            front,
-            back,
-        } => Op::SubsamplePad {
-            stride,
-            front,
-            back,
-        },
-        OpRecord::Upsample { factor } => Op::Upsample { factor },
-        OpRecord::MaxPool {
-            window,
-            stride,
-            padding,
-        } => Op::MaxPool {
-            window,
-            stride,
-            padding,
-        },
-        OpRecord::AveragePool { window, stride } => Op::AveragePool { window, stride },
-        OpRecord::GlobalAveragePool => Op::GlobalAveragePool,
-        OpRecord::Flatten => Op::Flatten,
-        OpRecord::Reshape { shape } => Op::Reshape { shape },
-    })
-}
-
 fn check_quantization(
     path: &Path,
     graph: &Graph,
@@ -495,6 +288,7 @@ fn describe(path: &Path, error: &serde_json::Error) -> FileError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::Normalization;
     use crate::zoo::{self, RandomParameters};
 
     fn sample() -> QuantizedGraph {
