@@ -7,6 +7,25 @@ use crate::protocol::Refusal;
 
 /// Bytes of a public key.
 pub const PUBLIC_KEY_BYTES: usize = 32;
+/// What the file of a public key starts with.
+pub const PUBLIC_KEY_TITLE: &str = "lowbit-public-key-1";
+
+/// The key in the line of text that a key's file is: `title`, a space and 64 hexadecimal digits.
+/// `None` if it is anything else.
+#[must_use]
+pub fn parse_key(text: &str, title: &str) -> Option<[u8; PUBLIC_KEY_BYTES]> {
+    let digits = text.trim_end().strip_prefix(title)?.strip_prefix(' ')?;
+    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+    let mut key = [0; PUBLIC_KEY_BYTES];
+    if pairs.len() != key.len() || !rest.is_empty() {
+        return None;
+    }
+    for (byte, pair) in key.iter_mut().zip(pairs) {
+        let [high, low] = pair.map(|digit| char::from(digit).to_digit(16));
+        *byte = (high? << 4 | low?) as u8;
+    }
+    Some(key)
+}
 
 /// Whether `signature` is one that the secret half of `key` makes for `content`.
 #[must_use]
@@ -46,5 +65,33 @@ impl Authority {
             }
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_key_is_refused() {
+        let digits = "0".repeat(64);
+        for text in [
+            "",
+            "x",
+            "x ",
+            &digits,
+            &format!("x {digits}0"),
+            &format!("x {digits}00"),
+            &format!("x +{}", &digits[1..]),
+            &format!("y {digits}"),
+        ] {
+            assert_eq!(parse_key(text, "x"), None, "{text}");
+        }
+        assert_eq!(parse_key(&format!("x {digits}\r\n"), "x"), Some([0; 32]));
+        let counted = format!("x {}Fe", "0a".repeat(31));
+        let key = parse_key(&counted, "x").unwrap();
+        assert_eq!((key[0], key[30], key[31]), (10, 10, 254));
     }
 }

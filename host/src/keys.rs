@@ -10,12 +10,11 @@ use std::path::{Path, PathBuf};
 
 use ed25519_compact::{KeyPair, Noise, Seed};
 use lowbit_runtime::format::{self, SIGNATURE_BYTES};
-use lowbit_runtime::signature::{PUBLIC_KEY_BYTES, is_signed_by};
+use lowbit_runtime::signature::{PUBLIC_KEY_BYTES, PUBLIC_KEY_TITLE, is_signed_by, parse_key};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
 const SECRET: &str = "lowbit-secret-key-1";
-const PUBLIC: &str = "lowbit-public-key-1";
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +92,7 @@ impl PublicKey {
     /// # Errors
     /// If the file cannot be read or is no public key.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
-        Ok(Self(read(path, PUBLIC)?))
+        Ok(Self(read(path, PUBLIC_KEY_TITLE)?))
     }
 
     /// Writes it to `path`, which must not exist yet.
@@ -101,7 +100,7 @@ impl PublicKey {
     /// # Errors
     /// If the file exists or cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), KeyError> {
-        write_new(path, PUBLIC, &self.0)
+        write_new(path, PUBLIC_KEY_TITLE, &self.0)
     }
 
     /// Whether the packed file `model` has a signature, and it is one of this key.
@@ -123,22 +122,10 @@ fn read(path: &Path, title: &'static str) -> Result<[u8; 32], KeyError> {
         },
         _ => error.into(),
     })?;
-    parse(&text, title).ok_or_else(|| KeyError::Content {
+    parse_key(&text, title).ok_or_else(|| KeyError::Content {
         path: path.to_owned(),
         title,
     })
-}
-
-fn parse(text: &str, title: &str) -> Option<[u8; 32]> {
-    let digits = text.trim_end().strip_prefix(title)?.strip_prefix(' ')?;
-    let mut key = [0; 32];
-    if digits.len() != 2 * key.len() || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (index, byte) in key.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(digits.get(2 * index..2 * index + 2)?, 16).ok()?;
-    }
-    Some(key)
 }
 
 fn write_new(path: &Path, title: &str, key: &[u8]) -> Result<(), KeyError> {
@@ -182,7 +169,7 @@ mod tests {
             assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
         }
         // Each file says what it is.
-        for (path, title) in [(&public_path, SECRET), (&secret_path, PUBLIC)] {
+        for (path, title) in [(&public_path, SECRET), (&secret_path, PUBLIC_KEY_TITLE)] {
             assert!(matches!(read(path, title), Err(KeyError::Content { .. })));
         }
     }
@@ -194,29 +181,13 @@ mod tests {
         let key = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c";
         let signature = "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da\
                          085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00";
-        let secret = SecretKey::from_seed(parse(&format!("x {seed}"), "x").expect("is one"));
-        let public = parse(&format!("x {key}"), "x").expect("is one");
+        let secret = SecretKey::from_seed(parse_key(&format!("x {seed}"), "x").expect("is one"));
+        let public = parse_key(&format!("x {key}"), "x").expect("is one");
         assert_eq!(secret.public(), PublicKey(public));
         let found: String = secret
             .sign(&[0x72])
             .map(|byte| format!("{byte:02x}"))
             .concat();
         assert_eq!(found, signature);
-    }
-
-    #[test]
-    fn what_is_no_key_is_refused() {
-        let digits = "0".repeat(64);
-        for text in [
-            "",
-            "x",
-            "x ",
-            &digits,
-            &format!("x {digits}0"),
-            &format!("x +{digits}"),
-        ] {
-            assert_eq!(parse(text, "x"), None, "{text}");
-        }
-        assert_eq!(parse(&format!("x {digits}\r\n"), "x"), Some([0; 32]));
     }
 }

@@ -1,6 +1,7 @@
 //! The service of a board as a program of a Linux computer: models in a file, the host on TCP or on
 //! standard input and output.
 
+mod authority;
 mod flash;
 mod link;
 mod sensor;
@@ -14,9 +15,11 @@ use std::time::Instant;
 use clap::Parser;
 use embedded_io::{Read, Write};
 use lowbit_runtime::format::MAX_OPERATIONS;
-use lowbit_runtime::protocol::{FRAME_BYTES, TickUnit};
+use lowbit_runtime::protocol::{FRAME_BYTES, Refusal, TickUnit};
 use lowbit_runtime::service::{self, Board, Buffers, Description, Platform, Sensor};
+use lowbit_runtime::signature::Authority;
 
+use crate::authority::KeyError;
 use crate::flash::FileFlash;
 use crate::link::StandardStreams;
 use crate::sensor::FolderSensor;
@@ -44,6 +47,12 @@ struct Arguments {
     /// --from-sensor` [default: `sensor` in the directory of the models, if there is one]
     #[arg(long, value_name = "DIR")]
     sensor: Option<PathBuf>,
+    /// Take models only that are signed with this public key, a file of `lowbit keys new`
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Refuse models of a lower version than the one before
+    #[arg(long, requires = "key")]
+    refuse_downgrades: bool,
 }
 
 impl Arguments {
@@ -55,6 +64,14 @@ impl Arguments {
             None => return Ok(None),
         };
         FolderSensor::open(folder).map(Some)
+    }
+
+    fn authority(&self) -> Result<Option<Authority>, KeyError> {
+        let key = self.key.as_deref().map(authority::read_key).transpose()?;
+        Ok(key.map(|key| Authority {
+            key,
+            refuses_downgrades: self.refuse_downgrades,
+        }))
     }
 }
 
@@ -69,20 +86,27 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    // First, so that nothing is made where it fails.
+    let authority = arguments.authority()?;
     fs_err::create_dir_all(&arguments.state)?;
     let mut flash = FileFlash::open(&arguments.state.join("linux.flash"), MODEL_BYTES)?;
     let mut arena = vec![0u64; ARENA_BYTES / size_of::<u64>()];
     let arena = bytemuck::cast_slice_mut(&mut arena);
-    let mut sensor = arguments.open_sensor()?;
-    let sensor = &mut sensor;
+    let mut equipment = Equipment {
+        start: Instant::now(),
+        sensor: arguments.open_sensor()?,
+        authority,
+    };
     let Some(address) = &arguments.listen else {
-        return Ok(serve(StandardStreams::new(), &mut flash, sensor, arena)?);
+        let link = StandardStreams::new();
+        return Ok(serve(link, &mut flash, &mut equipment, arena)?);
     };
     let listener = TcpListener::bind(address).map_err(|error| format!("`{address}`: {error}"))?;
     eprintln!("lowbit-linux: listening on {}", listener.local_addr()?);
     loop {
         let (stream, host) = listener.accept()?;
-        let served = link::over_tcp(stream).and_then(|link| serve(link, &mut flash, sensor, arena));
+        let served =
+            link::over_tcp(stream).and_then(|link| serve(link, &mut flash, &mut equipment, arena));
         if let Err(error) = served {
             eprintln!("lowbit-linux: {host}: {error}");
         }
@@ -93,7 +117,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
 fn serve<L>(
     link: L,
     flash: &mut FileFlash,
-    sensor: &mut Option<FolderSensor>,
+    equipment: &mut Equipment,
     arena: &mut [u8],
 ) -> io::Result<()>
 where
@@ -110,22 +134,22 @@ where
         },
         link,
         flash,
-        platform: Equipment {
-            start: Instant::now(),
-            sensor,
-        },
+        platform: equipment,
         arena,
         results: &mut [0; 4 * MAX_OPERATIONS as usize],
         buffers: &mut Buffers::<FRAME_BYTES>::new(),
     })
 }
 
-struct Equipment<'s> {
+/// What the board has beside its memories.
+struct Equipment {
     start: Instant,
-    sensor: &'s mut Option<FolderSensor>,
+    sensor: Option<FolderSensor>,
+    /// Whom it trusts; `None` is everybody.
+    authority: Option<Authority>,
 }
 
-impl Platform for Equipment<'_> {
+impl Platform for &mut Equipment {
     fn ticks(&mut self) -> u64 {
         self.start.elapsed().as_nanos() as u64
     }
@@ -141,5 +165,12 @@ impl Platform for Equipment<'_> {
 
     fn sensor(&mut self) -> Option<&mut dyn Sensor> {
         self.sensor.as_mut().map(|sensor| sensor as &mut dyn Sensor)
+    }
+
+    fn admit(&self, file: &[u8], running: Option<u32>) -> Result<(), Refusal<'static>> {
+        match &self.authority {
+            Some(authority) => authority.admit(file, running),
+            None => Ok(()),
+        }
     }
 }

@@ -6,10 +6,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use lowbit_host::board::transport::TcpLine;
-use lowbit_host::board::{Client, Settings};
+use lowbit_host::board::{Cause, Client, Error, Settings};
 use lowbit_host::integer::IntegerNetwork;
+use lowbit_host::keys::SecretKey;
+use lowbit_host::pack;
 use lowbit_runtime::testing::tiny_model;
-use lowbit_tests::{Finished, noise_images, random_network, run, run_build};
+use lowbit_tests::{Finished, finish, noise_images, random_network, run, run_build};
 
 const MODEL: &str = "model.lowbit";
 
@@ -21,9 +23,14 @@ struct Listening {
 
 impl Listening {
     fn start(program: &Path, state: &Path) -> Self {
+        Self::with(program, state, &[])
+    }
+
+    fn with(program: &Path, state: &Path, flags: &[&str]) -> Self {
         let mut child = Command::new(program)
             .args(["--listen", "127.0.0.1:0", "--state"])
             .arg(state)
+            .args(flags)
             .stderr(Stdio::piped())
             .spawn()
             .expect("starts");
@@ -108,6 +115,67 @@ fn a_model_is_flashed_and_verified_over_tcp() {
         "{}",
         refused.stderr
     );
+}
+
+#[test]
+fn a_program_with_a_key_takes_what_was_signed_with_it_and_nothing_older() {
+    let program = run_build(&["linux"]).expect("builds");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [public, text] = ["release.pub", "text"].map(|name| folder.path().join(name));
+    let key = SecretKey::generate().expect("is generated");
+    key.public().write(&public).expect("is written");
+    fs_err::write(&text, "no key").expect("is written");
+    for (file, reason) in [
+        (&text, "is no public key"),
+        (&folder.path().join("absent"), "failed to open"),
+    ] {
+        let state = folder.path().join("state");
+        let mut command = Command::new(&program);
+        let refused = finish(command.arg("--state").arg(&state).arg("--key").arg(file));
+        assert_eq!(refused.code, 2);
+        assert!(refused.stderr.contains(reason), "{}", refused.stderr);
+        assert!(!state.exists());
+    }
+
+    let model = |version: u32, key: Option<&SecretKey>| {
+        let mut model = tiny_model(version.into(), 0);
+        pack::release(&mut model, version, key).expect("is a model");
+        model
+    };
+    let start = || {
+        let public = public.to_str().expect("is text");
+        let flags = ["--key", public, "--refuse-downgrades"];
+        Listening::with(&program, folder.path(), &flags)
+    };
+    let flash = |client: &mut Client, model: &[u8]| client.flash(model, &mut |_| {});
+    let refused = |client: &mut Client, model: &[u8]| match flash(client, model) {
+        Err(Error::Refused { cause, .. }) => cause,
+        other => panic!("{other:?}"),
+    };
+    let listening = start();
+    let mut client = listening.connect();
+    assert_eq!(refused(&mut client, &model(2, None)), Cause::Unsigned);
+    let strange = SecretKey::generate().expect("is generated");
+    let forged = model(2, Some(&strange));
+    assert_eq!(refused(&mut client, &forged), Cause::Signature);
+    let taken = flash(&mut client, &model(2, Some(&key))).expect("is taken");
+    drop(client);
+    drop(listening);
+
+    let listening = start();
+    let mut client = listening.connect();
+    assert_eq!(client.greeting().model, Some(taken));
+    let older = model(1, Some(&key));
+    assert_eq!(refused(&mut client, &older), Cause::Downgrade);
+    assert_eq!(client.infer(&[0; 4]).expect("runs").logits[0], 2);
+    drop(client);
+    drop(listening);
+
+    // Without the key, anything goes; with it again, what came meanwhile is not used.
+    let listening = Listening::start(&program, folder.path());
+    flash(&mut listening.connect(), &model(9, None)).expect("is taken");
+    drop(listening);
+    assert_eq!(start().connect().greeting().model, Some(taken));
 }
 
 /// Sends a command of the MLPerf Tiny benchmark as its runner does, and returns the lines up to
