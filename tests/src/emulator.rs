@@ -7,6 +7,10 @@ use std::sync::{Mutex, PoisonError};
 
 use lowbit_host::board::transport::BoardProcess;
 use lowbit_host::board::{BoardSpec, Client, Registry, Settings};
+#[cfg(unix)]
+use rustix::io::Errno;
+#[cfg(unix)]
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A board with its firmware, and a directory for its flash.
 #[derive(Debug)]
@@ -65,6 +69,18 @@ impl Emulator {
     pub fn connect(&self) -> Client {
         Client::connect(Box::new(self.start()), Settings::default()).expect("answers")
     }
+}
+
+/// Sends a signal to a process at once: to start a program that does takes as long as some of the
+/// moments that tests aim at. A process that has ended is left alone.
+///
+/// # Panics
+/// If it belongs to somebody else.
+#[cfg(unix)]
+pub fn signal(process: u32, signal: Signal) {
+    let process = Pid::from_raw(process as i32).expect("a process has a number");
+    let sent = kill_process(process, signal);
+    assert!(matches!(sent, Ok(()) | Err(Errno::SRCH)), "{sent:?}");
 }
 
 /// What a test needs; without it, a line says so. Where `CI` is set that is a failure.

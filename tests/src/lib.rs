@@ -16,12 +16,16 @@ use std::sync::OnceLock;
 
 pub use cifar_network::quantized_resnet20;
 pub use cores::{CORES, Core};
+#[cfg(unix)]
+pub use emulator::signal;
 pub use emulator::{Emulator, build_script, built_firmware, run_build};
 pub use exports::{write_onnx, write_pytorch};
 pub use faulty_line::{Faults, FaultyLine, Per};
 pub use network_builder::{NetworkBuilder, Shape};
 pub use random_checkpoint::random_checkpoint;
 pub use random_network::{noise, noise_images, random_network};
+#[cfg(unix)]
+pub use rustix::process::Signal;
 
 /// Root of the repository.
 #[must_use]

@@ -2,7 +2,6 @@
 //! and power that fails.
 
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use lowbit_host::board::{Client, Error, ModelInfo, Options, Region, Settings, ve
 use lowbit_host::data::{Dataset, Source};
 use lowbit_host::{lower, pack};
 use lowbit_runtime::testing::tiny_model;
-use lowbit_tests::{Emulator, quantized_resnet20};
+use lowbit_tests::{Emulator, Signal, quantized_resnet20, signal};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -29,13 +28,6 @@ fn assert_equal(client: &mut Client, model: &[u8], images: &Dataset) {
     let verdict = verify(client, model, images, options, &mut |_| {}).expect("runs");
     assert!(verdict.is_equal(), "{verdict:?}");
     assert_eq!(verdict.images, images.len());
-}
-
-fn kill(process: u32) {
-    let status = Command::new("kill")
-        .args(["-KILL", &process.to_string()])
-        .status();
-    assert!(status.expect("there is a program `kill`").success());
 }
 
 #[test]
@@ -80,7 +72,7 @@ fn a_resnet_runs_in_the_memory_of_the_chip_and_survives_a_power_cut() {
     let mut client = Client::connect(Box::new(process), Settings::default()).expect("answers");
     let killed = client.flash(&new, &mut |written| {
         if written > new.len() / 2 {
-            kill(id);
+            signal(id, Signal::KILL);
         }
     });
     let error = killed.expect_err("the board is gone");
@@ -105,7 +97,7 @@ fn update_until(emulator: &Emulator, model: &[u8], delay: Duration) -> Option<Mo
     let mut client = Client::connect(Box::new(process), Settings::default()).expect("answers");
     let killer = thread::spawn(move || {
         thread::sleep(delay);
-        kill(id);
+        signal(id, Signal::KILL);
     });
     let updated = client.flash(model, &mut |_| {}).ok();
     killer.join().expect("has killed");

@@ -1,5 +1,6 @@
 //! Boards: those that QEMU emulates, how firmware gets onto the others, and whom it trusts.
 
+#[cfg(unix)]
 mod b_l475e_iot01a;
 mod bad_cable;
 mod calibration;
@@ -8,6 +9,7 @@ mod emulated;
 #[cfg(unix)]
 mod installation;
 mod linux;
+#[cfg(unix)]
 mod mps2_an386;
 mod other_client;
 #[cfg(unix)]

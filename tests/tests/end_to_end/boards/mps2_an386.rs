@@ -1,6 +1,5 @@
 //! The firmware of mps2-an386 under QEMU.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use lowbit_host::board::transport::{BoardProcess, Transport, TransportError};
@@ -8,7 +7,9 @@ use lowbit_host::board::{Client, Error, Options, Settings, TickUnit, verify};
 use lowbit_host::data::Dataset;
 use lowbit_host::{lower, pack};
 use lowbit_runtime::testing::{PIXELS, tiny_model};
-use lowbit_tests::{Emulator, NetworkBuilder, Shape, noise, noise_images, random_network};
+use lowbit_tests::{
+    Emulator, NetworkBuilder, Shape, Signal, noise, noise_images, random_network, signal,
+};
 
 const BOARD: &str = "mps2-an386";
 
@@ -22,13 +23,6 @@ fn images(count: usize) -> Dataset {
             .collect(),
         labels: vec![0; count],
     }
-}
-
-fn signal(process: u32, name: &str) {
-    let status = Command::new("kill")
-        .args([name, &process.to_string()])
-        .status();
-    assert!(status.expect("there is a program `kill`").success());
 }
 
 #[test]
@@ -187,7 +181,7 @@ fn a_board_that_is_killed_while_it_is_flashed_keeps_its_model() {
     let process = emulator.start();
     let id = process.id();
     let mut client = Client::connect(Box::new(process), Settings::default()).expect("answers");
-    let killed = client.flash(&tiny_model(2, 2), &mut |_| signal(id, "-KILL"));
+    let killed = client.flash(&tiny_model(2, 2), &mut |_| signal(id, Signal::KILL));
     let error = killed.expect_err("the board is gone");
     assert!(
         matches!(&error, Error::Transport(TransportError::Closed { reason, .. })
@@ -223,7 +217,7 @@ fn a_board_that_is_killed_while_it_is_verified_ends_in_an_error() {
         &model,
         &images(3),
         Options::default(),
-        &mut |_| signal(id, "-KILL"),
+        &mut |_| signal(id, Signal::KILL),
     );
     let shown = killed.expect_err("the board is gone").to_string();
     assert!(
@@ -252,7 +246,7 @@ fn a_silent_board_is_given_up() {
         return;
     };
     let process = emulator.start();
-    signal(process.id(), "-STOP");
+    signal(process.id(), Signal::STOP);
     let settings = Settings {
         timeout: Duration::from_millis(200),
         ..Settings::default()

@@ -2,6 +2,7 @@
 //! power failures while records change.
 
 mod command;
+#[cfg(unix)]
 mod power;
 mod records;
 mod sensor;

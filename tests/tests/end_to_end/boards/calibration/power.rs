@@ -1,6 +1,5 @@
 //! Power failures while records change.
 
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use lowbit_host::data::Dataset;
 use lowbit_host::integer::IntegerNetwork;
 use lowbit_runtime::calibration::Passes;
 use lowbit_runtime::testing::calibratable_model;
-use lowbit_tests::Emulator;
+use lowbit_tests::{Emulator, Signal, signal};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -20,10 +19,7 @@ use super::{order, verified};
 fn kill_after(process: u32, wait: Duration) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         thread::sleep(wait);
-        // The process may have ended with the test's client.
-        let _ = Command::new("kill")
-            .args(["-KILL", &process.to_string()])
-            .status();
+        signal(process, Signal::KILL);
     })
 }
 
