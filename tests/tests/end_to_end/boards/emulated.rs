@@ -102,6 +102,8 @@ fn a_board_is_what_its_description_says() {
             board.memory.stack.expect("is one").bytes
         );
         assert_eq!(greeting.tick, TickUnit::Instructions);
+        assert_eq!(greeting.runtime, lowbit_runtime::VERSION);
+        assert_eq!(greeting.model, None);
     });
 }
 

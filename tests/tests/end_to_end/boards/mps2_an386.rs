@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use lowbit_host::board::transport::{BoardProcess, Transport, TransportError};
-use lowbit_host::board::{Client, Error, Options, Settings, TickUnit, verify};
+use lowbit_host::board::{Client, Error, Options, Settings, verify};
 use lowbit_host::data::Dataset;
 use lowbit_host::{lower, pack};
 use lowbit_runtime::testing::{PIXELS, tiny_model};
@@ -23,28 +23,6 @@ fn images(count: usize) -> Dataset {
             .collect(),
         labels: vec![0; count],
     }
-}
-
-#[test]
-fn hello_agrees_with_the_description() {
-    let Some(emulator) = Emulator::new("hello_agrees_with_the_description", BOARD) else {
-        return;
-    };
-    let client = emulator.connect();
-    let (greeting, board) = (client.greeting(), &emulator.board);
-    assert_eq!(
-        (&greeting.board, &greeting.core),
-        (&board.name, &board.core)
-    );
-    assert_eq!(greeting.arena_bytes, board.memory.arena.bytes);
-    assert_eq!(greeting.slots, board.limits.slots);
-    assert_eq!(
-        greeting.stack_bytes,
-        board.memory.stack.expect("is one").bytes
-    );
-    assert_eq!(greeting.tick, TickUnit::Instructions);
-    assert_eq!(greeting.runtime, lowbit_runtime::VERSION);
-    assert_eq!(greeting.model, None);
 }
 
 #[test]

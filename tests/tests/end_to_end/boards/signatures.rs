@@ -1,7 +1,6 @@
 //! Firmware that trusts one key takes the models that this key has signed, and nothing else.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use lowbit_host::board::transport::BoardProcess;
 use lowbit_host::board::{Cause, Client, Error, ModelInfo, Settings};
@@ -9,13 +8,13 @@ use lowbit_host::keys::SecretKey;
 use lowbit_host::pack;
 use lowbit_runtime::format::{SIGNATURE_BYTES, content_checksum};
 use lowbit_runtime::testing::tiny_model;
-use lowbit_tests::{Emulator, repository, run};
+use lowbit_tests::{Emulator, build_script, run};
 
 const BOARD: &str = "mps2-an386";
 
 /// Builds the firmware that trusts `key` and does not go back to older models.
 fn build(key: &Path) -> PathBuf {
-    let output = Command::new(repository().join("scripts/build-firmware"))
+    let output = build_script()
         .arg(BOARD)
         .env("LOWBIT_MODEL_KEY", key)
         .env("LOWBIT_REFUSE_DOWNGRADES", "1")
